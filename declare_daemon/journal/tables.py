@@ -1,0 +1,70 @@
+"""The tables of the journal: every file the daemon has seen, how far it got, and what must happen before it may leave."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from dune_prompt.store import metadata
+
+_id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+file_table = sa.Table(
+    "journal_file",
+    metadata,
+    sa.Column("id", _id, primary_key=True),
+    sa.Column("origin", sa.String(16), nullable=False),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("next_try", sa.Float, nullable=False, server_default="0"),
+    sa.Column("stream", sa.String(64)),
+    sa.Column("did", sa.String(400), unique=True),
+    sa.Column("size_bytes", sa.BigInteger),
+    sa.Column("adler32", sa.String(8)),
+    sa.Column("metadata", sa.JSON),
+    sa.Column("parents", sa.JSON),
+    sa.Column("dataset", sa.String(400)),
+    sa.Column("run", sa.Integer, index=True),
+    sa.Column("file_index", sa.Integer),
+    sa.Column("attempt", sa.String(26), index=True),
+    sa.Column("closed_at", sa.Float),
+    sa.Column("found_at", sa.Float, nullable=False),
+    sa.Column("verified_at", sa.Float),
+    sa.Column("declared_at", sa.Float),
+    sa.Column("left_at", sa.Float),
+    sa.UniqueConstraint("origin", "name"),
+    sa.Index("ix_journal_file_work", "state", "next_try"),
+    comment="one row a file; `origin` is 'buffer' or 'outbox', `path` where it is now, times in seconds since the epoch",
+)
+
+step_table = sa.Table(
+    "journal_step",
+    metadata,
+    sa.Column("file_id", _id, sa.ForeignKey("journal_file.id"), primary_key=True),
+    sa.Column("catalog", sa.String(32), primary_key=True),
+    sa.Column("step", sa.String(32), primary_key=True),
+    sa.Column("done_at", sa.Float, nullable=False),
+    comment="what each catalogue has confirmed of a file",
+)
+
+intake_table = sa.Table(
+    "journal_intake",
+    metadata,
+    sa.Column("file_id", _id, sa.ForeignKey("journal_file.id"), primary_key=True),
+    comment="verified raw files the engine has not taken in yet; it deletes the row in the transaction that makes the task",
+)
+
+obligation_table = sa.Table(
+    "obligation",
+    metadata,
+    sa.Column("did", sa.String(400), primary_key=True),
+    sa.Column("campaign", sa.String(64), primary_key=True),
+    sa.Column("version", sa.String(64), primary_key=True),
+    sa.Column("child", sa.String(255), nullable=False),
+    sa.Column("met_at", sa.Float),
+    sa.Column("waived_by", sa.String(100)),
+    sa.Column("waived_why", sa.Text),
+    comment="a reason to keep a file: (campaign, version) must have declared the child first",
+)

@@ -1,0 +1,158 @@
+"""The site file: the operator's, one per installation."""
+
+from __future__ import annotations
+
+import os
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, HttpUrl, ValidationInfo, model_validator
+
+from dune_prompt.settings.units import DurationS, Fraction, SizeBytes
+from dune_prompt.settings.yaml_file import Strict, load_yaml
+
+
+def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+    """Relative paths count from the folder of the settings file."""
+    path = path.expanduser()
+    return path if path.is_absolute() or not info.context else (info.context["path"].parent / path).absolute()
+
+
+FilePath = Annotated[Path, AfterValidator(_beside_the_file)]
+
+
+class BufferSettings(Strict):
+    """The disk buffer raw files land in."""
+
+    path: FilePath = Field(description="folder the data acquisition writes into")
+    worker_url: str | None = Field(None, description="how workers reach that folder; default: its path")
+    sentinel: str = Field(".buffer", description="file that is always there: a listing without it is an outage, never absence")
+    capacity: SizeBytes | None = Field(None, description="how much the buffer may hold; default: the size of its file system")
+    high_water: Fraction = Field(0.9, description="filled above this, processed files are released early")
+    low_water: Fraction = Field(0.8, description="release stops below this")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low_water > self.high_water:
+            raise ValueError(f"low_water ({self.low_water:.0%}) is above high_water ({self.high_water:.0%})")
+        return self
+
+
+class ReleaseSettings(Strict):
+    """Where a file goes when it may leave the buffer."""
+
+    move_to: FilePath | None = Field(None, description="folder for released files; default: they stay")
+
+
+class StreamSettings(Strict):
+    """A kind of file in the buffer. The first stream whose pattern and `where` fit a file is the file's stream."""
+
+    name: str = Field(pattern=r"^[a-z0-9_-]+$", description="name of the stream, used by campaigns")
+    pattern: str = Field(description="file name pattern (shell wildcards)")
+    where: dict[str, Any] = Field(default_factory=dict, description="metadata the file must have, such as {dune.daq_test: false}")
+    declare_: bool = Field(True, alias="declare", description="register these files in the catalogues")
+    process: bool = Field(False, description="a campaign may process these files")
+    sidecar: bool = Field(True, description="the data acquisition writes `<name>.json` when a file is closed")
+    lifetime: DurationS = Field(86400.0, description="how long a file stays in the buffer")
+    release: ReleaseSettings = Field(default_factory=ReleaseSettings, description="what happens to a file that may go")
+
+    def fits(self, name: str, metadata: dict[str, Any]) -> bool:
+        """Whether a file of this name and metadata belongs to the stream."""
+        return fnmatchcase(name, self.pattern) and all(_same(metadata.get(key), value) for key, value in self.where.items())
+
+
+def _same(found: Any, wanted: Any) -> bool:
+    """`dune.daq_test` is written as true, "True" or "true" by different writers: compare what is meant."""
+    if isinstance(wanted, bool):
+        return str(found).lower() == str(wanted).lower()
+    return bool(found == wanted)
+
+
+class EmbeddedCatalogSettings(Strict):
+    """The catalogue inside dune-prompt: SQLite in the workspace."""
+
+    kind: Literal["embedded"] = Field(description="which catalogue")
+    rse: str = Field("LOCAL", description="name of the storage the buffer counts as")
+
+
+class ServiceSettings(Strict):
+    """The service: engine, HTTP interface and dashboard."""
+
+    listen: str = Field("127.0.0.1:8080", pattern=r"^[^:]+:[0-9]{1,5}$", description="address and port to listen on")
+    url: HttpUrl | None = Field(None, description="address jobs and people reach the service at; default: made from `listen`")
+    interval: DurationS = Field(1.0, description="time between two steps of the engine, and between two scans of the buffer")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.listen.rpartition(":")
+        return host, int(port)
+
+    @property
+    def base_url(self) -> str:
+        return str(self.url).rstrip("/") if self.url else f"http://{self.listen}"
+
+
+class LocalLauncherSettings(Strict):
+    """Jobs as processes of this machine."""
+
+    kind: Literal["local"] = Field(description="which batch system")
+
+
+class SlotSettings(Strict):
+    """How many jobs may run at once."""
+
+    min: int = Field(1, ge=0, description="jobs allowed whatever the backlog")
+    max: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="jobs allowed at most; default: the machine's cores")
+    backlog_goal: int = Field(1, ge=1, description="waiting tasks that one slot is expected to work off")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) is above max ({self.max})")
+        return self
+
+
+class Site(Strict):
+    """One installation: buffer, streams, catalogues, store, service, launchers, slots."""
+
+    site: str = Field(pattern=r"^[a-z0-9-]+$", description="name of the installation")
+    workspace: FilePath = Field(Path(), validate_default=True, description="folder of the store, jobs, scripts and secrets")
+    campaigns: tuple[str, ...] = Field(("campaigns/*.yaml",), description="campaign files, as patterns relative to the site file")
+    buffer: BufferSettings = Field(description="the disk buffer")
+    streams: tuple[StreamSettings, ...] = Field(min_length=1, description="the kinds of file in the buffer")
+    catalogs: tuple[EmbeddedCatalogSettings, ...] = Field(
+        (EmbeddedCatalogSettings(kind="embedded"),), description="the catalogues files are registered in, in order"
+    )
+    store: str | None = Field(None, description="database of ledger and journal; default: SQLite in the workspace")
+    service: ServiceSettings = Field(default_factory=ServiceSettings, description="the service")
+    launchers: tuple[LocalLauncherSettings, ...] = Field((LocalLauncherSettings(kind="local"),), description="batch systems, in order")
+    slots: SlotSettings = Field(default_factory=SlotSettings, description="how many jobs run at once")
+    run_closed_after: DurationS = Field(1800.0, description="a run with no new file for this long is closed")
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Self:
+        names = [stream.name for stream in self.streams]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two streams are called {', '.join(sorted(twice))}")
+        return self
+
+    @property
+    def store_url(self) -> str:
+        return self.store or f"sqlite:///{self.workspace / 'dune-prompt.sqlite'}"
+
+    def stream_of(self, name: str, metadata: dict[str, Any]) -> StreamSettings | None:
+        """The stream a file belongs to, None when it fits no stream."""
+        return next((stream for stream in self.streams if stream.fits(name, metadata)), None)
+
+    def stream(self, name: str) -> StreamSettings | None:
+        return next((stream for stream in self.streams if stream.name == name), None)
+
+
+def load_site(path: Path) -> Site:
+    """Read the site file.
+
+    Raises:
+        ConfigError: naming file, line, key and what is allowed.
+    """
+    return load_yaml(path.absolute(), Site)
