@@ -1,1 +1,28 @@
-"""."""
+"""Everything rendered with Jinja: one environment, undefined names are errors, every value in a script is quoted."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+_environment = Environment(  # noqa: S701 - scripts, not HTML: values pass through shquote or pyquote
+    loader=PackageLoader("templates", "."),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    auto_reload=False,
+)
+_environment.filters["shquote"] = lambda value: shlex.quote(str(value))
+_environment.filters["pyquote"] = repr
+
+
+def render(template: str, **values: Any) -> str:
+    """The text of `template` with `values`.
+
+    Raises:
+        jinja2.UndefinedError: the template uses a name that is not given.
+    """
+    return _environment.get_template(template).render(**values)

@@ -63,6 +63,7 @@ def upgrade() -> None:
         sa.Column("origin", sa.String(length=16), nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
@@ -85,10 +86,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_journal_file")),
         sa.UniqueConstraint("did", name=op.f("uq_journal_file_did")),
         sa.UniqueConstraint("origin", "name", name=op.f("uq_journal_file_origin")),
-        comment="one row a file; `origin` is 'buffer' or 'outbox', `path` where it is now, times in seconds since the epoch",
+        comment="one row a file; `origin` is 'buffer' or 'outbox', `path` where it is, `target` where it moves to, times in seconds",
     )
     op.create_index(op.f("ix_journal_file_attempt"), "journal_file", ["attempt"], unique=False)
     op.create_index(op.f("ix_journal_file_run"), "journal_file", ["run"], unique=False)
+    op.create_index("ix_journal_file_count", "journal_file", ["origin", "state"], unique=False)
+    op.create_index(
+        "ix_journal_file_moving",
+        "journal_file",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("target IS NOT NULL"),
+        postgresql_where=sa.text("target IS NOT NULL"),
+    )
+    op.create_index("ix_journal_file_stream", "journal_file", ["stream", "id"], unique=False)
     op.create_index("ix_journal_file_work", "journal_file", ["state", "next_try"], unique=False)
     op.create_table(
         "lease",

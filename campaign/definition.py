@@ -1,0 +1,189 @@
+"""The campaign file: the physicist's. One payload applied to one stream; kept in git."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from dune_prompt.errors import ConfigError
+from dune_prompt.records import MadeBy
+from dune_prompt.settings import Site, Strict, load_yaml
+from dune_prompt.settings.site import FilePath
+from dune_prompt.settings.units import DurationS, SizeBytes
+
+FINAL_STAGE = "evaluate"  # its record is a declared child and ends the chain; dqm_upload may be repeated
+
+
+class InputSettings(Strict):
+    """Which files of the stream this version covers."""
+
+    from_run: int | None = Field(None, ge=0, description="first run")
+    to_run: int | None = Field(None, ge=0, description="last run")
+    exclude_runs: tuple[int, ...] = Field((), description="runs left out")
+    where: dict[str, Any] = Field(default_factory=dict, description="metadata an input must have")
+
+    @property
+    def bounded(self) -> bool:
+        return self != InputSettings()
+
+    def covers(self, run: int, metadata: dict[str, Any]) -> bool:
+        """Whether a file of `run` with `metadata` is an input."""
+        return (
+            (self.from_run is None or run >= self.from_run)
+            and (self.to_run is None or run <= self.to_run)
+            and run not in self.exclude_runs
+            and all(metadata.get(key) == value for key, value in self.where.items())
+        )
+
+
+class StageLimits(Strict):
+    """What a job of a stage may use."""
+
+    memory: SizeBytes = Field(4 * 10**9, description="a job whose processes hold more is ended")
+    lifetime: DurationS = Field(7200.0, description="a job that runs longer is ended")
+
+
+class NfSpSettings(StageLimits):
+    """Noise filtering and signal processing."""
+
+    payload: Literal["numpy", "noop"] = Field("numpy", description="numpy: the embedded payload; noop: nothing, to measure the engine")
+    gain_mV_per_fC: float = Field(14.0, description="gain of the cold electronics: 14.0 or 7.8")  # noqa: N815 - the unit's name
+    keep: tuple[Literal["nf"], ...] = Field((), description="nf: also keep the noise-filtered frame")
+
+
+    @field_validator("gain_mV_per_fC")
+    @classmethod
+    def _known_gain(cls, gain: float) -> float:
+        if gain not in (14.0, 7.8):
+            raise ValueError("the cold electronics have 14.0 or 7.8 mV/fC")
+        return gain
+
+
+class DeclareSettings(StageLimits):
+    """Check and seal the outputs for the catalogues."""
+
+
+class EvaluateSettings(StageLimits):
+    """Data-quality numbers and event displays."""
+
+    reference: str | None = Field(None, description="dataset of the reference run")
+
+
+class OwnTarget(Strict):
+    """The dashboard of this installation."""
+
+    kind: Literal["own"] = Field(description="which target")
+
+
+class DirectoryTarget(Strict):
+    """A folder, for other pages to read."""
+
+    kind: Literal["directory"] = Field(description="which target")
+    path: FilePath = Field(description="the folder")
+
+
+Target = Annotated[OwnTarget | DirectoryTarget, Field(discriminator="kind")]
+
+
+class DqmUploadSettings(StageLimits):
+    """Upload of the data-quality record and its pictures."""
+
+    targets: tuple[Target, ...] = Field(
+        (OwnTarget(kind="own"),), min_length=1, description="where to; each is acknowledged and retried alone"
+    )
+
+
+class StageSettings(Strict):
+    """The four stages, in the order they run."""
+
+    nf_sp: NfSpSettings = Field(default_factory=NfSpSettings, description="noise filtering and signal processing")
+    declare: DeclareSettings = Field(default_factory=DeclareSettings, description="sealing of the outputs")
+    evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings, description="data-quality numbers")
+    dqm_upload: DqmUploadSettings = Field(default_factory=DqmUploadSettings, description="upload to the data-quality pages")
+
+    def limits(self, name: str) -> StageLimits:
+        limits: StageLimits = getattr(self, name)
+        return limits
+
+
+class OutputSettings(Strict):
+    """How the derived files are called, kept and placed."""
+
+    namespace: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", description="namespace (Rucio scope) of the derived files")
+    data_tier: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="core.data_tier; it must be known to the catalogues")
+    place: FilePath | None = Field(None, description="folder the outputs go to; default: `outbox` in the workspace")
+
+
+class Campaign(Strict):
+    """One payload applied to one stream of raw files."""
+
+    campaign: str = Field(pattern=r"^[a-z0-9-]+$", max_length=64, description="name of the campaign")
+    detector: Literal["pdhd", "pdvd"] = Field(description="ProtoDUNE-HD or ProtoDUNE-VD")
+    stream: str = Field(description="stream of the site file whose files are the inputs")
+    version: str = Field(pattern=r"^[A-Za-z0-9.-]+$", max_length=64, description="of the payload; (campaign, version) identifies results")
+    required: bool = Field(False, description="inputs stay in the buffer until this version has processed them")
+    inputs: InputSettings = Field(default_factory=InputSettings, description="which files this version covers")
+    layout: Literal["fused", "staged"] = Field("fused", description="fused: one job walks all stages; staged: a job for each stage")
+    stages: StageSettings = Field(default_factory=StageSettings, description="settings of the stages")
+    outputs: OutputSettings = Field(description="the derived files")
+    retries: int = Field(3, ge=0, le=20, description="how often a failed task is tried again before it is parked")
+
+    @model_validator(mode="after")
+    def _runs_ordered(self) -> Self:
+        if self.inputs.from_run is not None and self.inputs.to_run is not None and self.inputs.from_run > self.inputs.to_run:
+            raise ValueError(f"inputs.from_run ({self.inputs.from_run}) is after inputs.to_run ({self.inputs.to_run})")
+        return self
+
+    @property
+    def made_by(self) -> MadeBy:
+        """Who a raw file's final child must be made by for the file to count as processed."""
+        return MadeBy(self.campaign, self.version, FINAL_STAGE)
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignFile:
+    """A campaign as read from its file. `file_hash` is the SHA-256 of the file: it goes into every output's provenance."""
+
+    path: Path
+    settings: Campaign
+    file_hash: str
+
+
+def load_campaign(path: Path) -> CampaignFile:
+    """Read a campaign file.
+
+    Raises:
+        ConfigError: naming file, line, key and what is allowed.
+    """
+    settings = load_yaml(path.absolute(), Campaign)
+    return CampaignFile(path.absolute(), settings, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def load_campaigns(site: Site, site_path: Path) -> list[CampaignFile]:
+    """All campaigns of a site, checked against its streams.
+
+    Raises:
+        ConfigError: there is none, one names a stream that does not exist or is not processed, or two are the same.
+    """
+    folder = site_path.absolute().parent
+    paths = sorted({path for pattern in site.campaigns for path in folder.glob(pattern)})
+    if not paths:
+        raise ConfigError(f"{site_path}: campaigns: no file matches {', '.join(site.campaigns)} in {folder}")
+    campaigns = [load_campaign(path) for path in paths]
+    seen: dict[tuple[str, str], Path] = {}
+    for item in campaigns:
+        stream = site.stream(item.settings.stream)
+        if stream is None:
+            known = ", ".join(stream.name for stream in site.streams)
+            raise ConfigError(f"{item.path}: stream: {item.settings.stream!r} is not in {site_path}; there are: {known}")
+        if not stream.process:
+            raise ConfigError(f"{item.path}: stream: {stream.name!r} has `process: false` in {site_path}")
+        key = (item.settings.campaign, item.settings.version)
+        if key in seen:
+            raise ConfigError(f"{item.path}: campaign {key[0]} version {key[1]} is also in {seen[key]}")
+        seen[key] = item.path
+    return campaigns

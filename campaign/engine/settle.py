@@ -1,0 +1,80 @@
+"""Ends tasks whose outputs are declared, and clears away what their attempts leave behind."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from campaign.definition import FINAL_STAGE
+from campaign.engine.commit import failed
+from campaign.installation import Installation
+from campaign.layout import CHAIN, last_step
+from campaign.ledger import attempts as ledger_attempts
+from campaign.ledger import tasks as ledger_tasks
+from campaign.ledger.tables import task_table
+from campaign.ledger.tasks import Move, Task
+from campaign.states import TaskState
+from declare_daemon.journal import FileState, files_by_did, meet_obligations
+
+# Whose declared outputs end a step.
+_DECLARED = (FileState.DECLARED, FileState.LEAVING, FileState.LEFT)
+_DECLARED_BY = {CHAIN: ("nf_sp", "evaluate"), "declare": ("nf_sp",), "evaluate": ("evaluate",)}
+
+
+def settle(installation: Installation, connection: sa.Connection, now: float, jitter: Callable[[], float]) -> list[Task]:
+    """Move reported tasks on: done when the registrar has declared their outputs. The tasks that became done."""
+    active = task_table.c.campaign_id.in_(installation.campaigns)
+    reported = ledger_tasks.select(connection, task_table.c.state == TaskState.REPORTED, active)
+    if not reported:
+        return []
+    committed = ledger_attempts.committed(connection, {(task.campaign_id, task.input_did) for task in reported})
+    attempts = {attempt for stages in committed.values() for attempt in stages.values()}
+    outputs = [row for row in ledger_attempts.outputs_of(connection, attempts) if row.did is not None]
+    files = files_by_did(connection, [row.did for row in outputs])
+    moves, done = [], []
+    for task in reported:
+        stages = committed[task.campaign_id, task.input_did]
+        mine = [row for row in outputs if row.stage in _DECLARED_BY[task.step] and stages.get(row.stage) == row.attempt_id]
+        states = {row.stage: files[row.did] for row in mine if row.did in files}
+        bad = {stage: file for stage, file in states.items() if file.state in (FileState.QUARANTINED, FileState.CONFLICT)}
+        if bad:
+            stage, file = next(iter(bad.items()))
+            error_class = "conflict" if file.state is FileState.CONFLICT else "outputs"
+            if error_class == "outputs":
+                ledger_attempts.uncommit(connection, task, {stage} | ({"declare"} if stage == "nf_sp" else set()))
+            moves.append(failed(task, error_class, f"{file.name}: {file.reason}", now, jitter()))
+        elif all(row.did in files and files[row.did].state in _DECLARED for row in mine):
+            moves.append(Move(task, TaskState.DONE, None, {"done_at": now}))
+            done.append(task)
+    ledger_tasks.apply(connection, moves, now)
+    met = []
+    for task in done:
+        if task.step in (CHAIN, FINAL_STAGE):
+            settings = installation.campaigns[task.campaign_id].settings
+            met.append((task.input_did, settings.campaign, settings.version))
+    meet_obligations(connection, met, now)
+    return done
+
+
+def clear(installation: Installation, connection: sa.Connection, task_ids: Collection[int]) -> list[Path]:
+    """The output folders that nobody needs any more: those of all attempts at inputs whose last step is among the done tasks."""
+    finished = [
+        task
+        for task in ledger_tasks.by_ids(connection, task_ids).values()
+        if task.state is TaskState.DONE and task.step == last_step(installation.campaigns[task.campaign_id].settings.layout)
+    ]
+    wanted: set[int] = set()
+    for task in finished:
+        same = (task_table.c.campaign_id == task.campaign_id) & (task_table.c.input_did == task.input_did)
+        wanted |= {other.id for other in ledger_tasks.select(connection, same)}
+    return [Path(attempt.output_dir) for attempt in ledger_attempts.of_tasks(connection, wanted)]
+
+
+def remove(folders: Sequence[Path]) -> None:
+    """Delete output folders of attempts; what cannot be deleted now is left for the next cleaning."""
+    for folder in folders:
+        if folder.parent.name == "attempts":
+            shutil.rmtree(folder, ignore_errors=True)

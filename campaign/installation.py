@@ -1,0 +1,74 @@
+"""One installation in operation: its site and campaign files, its store and catalogues, and where things are in the workspace."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from campaign.definition import Campaign, CampaignFile, load_campaigns
+from campaign.layout import Step, steps_of
+from campaign.ledger import campaigns as ledger_campaigns
+from campaign.scripts import write_scripts
+from declare_daemon.catalogs import Catalogs, open_catalogs
+from dune_prompt.settings import Site, load_site
+from dune_prompt.store import Store, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveCampaign:
+    """A campaign's version that this service runs: its file, its id in the ledger, its scripts by step."""
+
+    id: int
+    file: CampaignFile
+    scripts: Mapping[str, Path]
+    is_new: bool
+
+    @property
+    def settings(self) -> Campaign:
+        return self.file.settings
+
+    @property
+    def steps(self) -> Mapping[str, Step]:
+        return {step.name: step for step in steps_of(self.settings.layout)}
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What the engine works with."""
+
+    site: Site
+    store: Store
+    catalogs: Catalogs
+    campaigns: Mapping[int, ActiveCampaign]
+
+    def place_of(self, campaign: Campaign) -> Path:
+        """The folder a campaign's outputs go to."""
+        return campaign.outputs.place or self.site.workspace / "outbox"
+
+    def output_dir(self, campaign: Campaign, attempt: str) -> Path:
+        """The folder of one attempt, which no other attempt writes to."""
+        return self.place_of(campaign) / "attempts" / attempt
+
+    def job_dir(self, attempt: str, now: float) -> Path:
+        """Where assignment, log and report of an attempt are kept, by day."""
+        return self.site.workspace / "jobs" / time.strftime("%Y-%m-%d", time.gmtime(now)) / attempt
+
+
+def open_installation(site_path: Path, now: float) -> Installation:
+    """Read the site file and its campaigns, open store and catalogues, register the campaigns, render their scripts.
+
+    Raises:
+        ConfigError: a file is wrong. TransientError: store or catalogue is away.
+    """
+    site = load_site(site_path)
+    files = load_campaigns(site, site_path)
+    store = open_store(site.store_url)
+    active: dict[int, ActiveCampaign] = {}
+    with store.write() as connection:
+        for file in files:
+            campaign_id, is_new = ledger_campaigns.register(connection, file, now)
+            scripts = write_scripts(site.workspace / "scripts", file)
+            active[campaign_id] = ActiveCampaign(campaign_id, file, scripts, is_new)
+    return Installation(site, store, open_catalogs(site), active)

@@ -1,0 +1,47 @@
+"""Campaigns as the ledger knows them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from campaign.definition import CampaignFile
+from campaign.ledger.tables import campaign_table
+from dune_prompt.errors import ConfigError
+
+
+def register(connection: sa.Connection, file: CampaignFile, now: float) -> tuple[int, bool]:
+    """The ledger's id of the campaign's version, and whether it is new.
+
+    Raises:
+        ConfigError: the version is another than before, and its file does not say which inputs it covers.
+    """
+    settings = file.settings
+    of_campaign = sa.select(campaign_table.c.id, campaign_table.c.version).where(campaign_table.c.name == settings.campaign)
+    known = {row.version: row.id for row in connection.execute(of_campaign)}
+    values = {
+        "stream": settings.stream,
+        "detector": settings.detector,
+        "layout": settings.layout,
+        "required": settings.required,
+        "file_hash": file.file_hash,
+        "content": settings.model_dump(mode="json"),
+    }
+    if settings.version in known:
+        campaign_id = known[settings.version]
+        row = connection.execute(sa.select(campaign_table).where(campaign_table.c.id == campaign_id)).one()
+        if row.layout != settings.layout:
+            raise ConfigError(
+                f"{file.path}: layout: version {settings.version} began as {row.layout!r} and cannot change to {settings.layout!r}; "
+                "raise `version`"
+            )
+        if row.file_hash != file.file_hash:
+            connection.execute(sa.update(campaign_table).where(campaign_table.c.id == campaign_id).values(**values))
+        return campaign_id, False
+    if known and not settings.inputs.bounded:
+        raise ConfigError(
+            f"{file.path}: inputs: version {settings.version} comes after {', '.join(sorted(known))}: say which inputs it covers "
+            "(inputs.from_run, to_run, exclude_runs or where), or all files would be processed again"
+        )
+    statement = sa.insert(campaign_table).values(name=settings.campaign, version=settings.version, first_seen=now, **values)
+    campaign_id = int(connection.execute(statement.returning(campaign_table.c.id)).scalar_one())
+    return campaign_id, True

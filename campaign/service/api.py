@@ -1,0 +1,166 @@
+"""The engine's HTTP interface: reports and heartbeats of jobs, slices for launchers elsewhere, commands of operators."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, HTTPException, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, Field
+
+from campaign import operate
+from campaign.engine import Engine, StepSummary
+from campaign.engine.launch import EXTERNAL
+from campaign.engine.slices import UnknownCampaignError, hand_out
+from campaign.ledger import attempts as ledger_attempts
+from campaign.service.tokens import Principal, Tokens
+from campaign.status import CampaignStatus, campaign_statuses
+from dune_prompt.errors import DataError
+from dune_prompt.records import Report, write_json
+
+HEARTBEAT_LEASE_S = 1800.0
+REPORT_BYTES = 10_000_000
+
+
+class SliceRequest(BaseModel):
+    """What a launcher asks for. The same `request_id` gets the same slice again."""
+
+    request_id: str = Field(min_length=1, max_length=100)
+    campaign: str
+    version: str
+    step: str
+    jobs: int = Field(ge=1, le=10_000, description="at most this many")
+    lease_s: float = Field(3600.0, gt=0, description="how long until a silent attempt counts as lost")
+
+
+class SliceAnswer(BaseModel):
+    """The assignments of a slice; an empty list means that there is nothing to do."""
+
+    slice: str | None
+    assignments: list[dict[str, Any]]
+
+
+class RetryRequest(BaseModel):
+    """Which parked tasks to try again."""
+
+    run: int | None = None
+    campaign: str | None = None
+
+
+class Answer(BaseModel):
+    """How many things a command changed."""
+
+    changed: int
+
+
+class StatusAnswer(BaseModel):
+    """Campaigns, and what the engine wants to do next."""
+
+    campaigns: list[CampaignStatus]
+    slots_wanted: int
+    slots_reason: str
+
+
+def create_router(engine: Engine, tokens: Tokens, wake: Callable[[], None]) -> APIRouter:
+    """The routes of `engine` under /api/v1."""
+    router = APIRouter(prefix="/api/v1")
+    bearer = HTTPBearer(auto_error=False)
+    store = engine.installation.store
+
+    def caller(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Principal:
+        principal = tokens.authenticate(credentials.credentials) if credentials else None
+        if principal is None:
+            raise HTTPException(401, "a valid token is needed (Authorization: Bearer …)", {"WWW-Authenticate": "Bearer"})
+        return principal
+
+    def operator(principal: Annotated[Principal, Depends(caller)]) -> Principal:
+        if principal.kind != "operator":
+            raise HTTPException(403, "this needs the operator's token")
+        return principal
+
+    def its_own(attempt_id: str, principal: Annotated[Principal, Depends(caller)]) -> str:
+        if principal.kind != "operator" and principal.attempt != attempt_id:
+            raise HTTPException(403, "a token speaks for its own attempt only")
+        return attempt_id
+
+    @router.get("/status")
+    def status() -> StatusAnswer:
+        with store.read() as connection:
+            campaigns = campaign_statuses(connection)
+        return StatusAnswer(campaigns=campaigns, slots_wanted=engine.slots.wanted, slots_reason=engine.slots.reason)
+
+    @router.post("/step", dependencies=[Depends(operator)])
+    def step() -> StepSummary:
+        return engine.step(time.time())
+
+    @router.post("/retry", dependencies=[Depends(operator)])
+    def retry(request: RetryRequest) -> Answer:
+        with engine.writing() as connection:
+            changed = operate.retry_parked(connection, time.time(), by="operator", run=request.run, campaign=request.campaign)
+        wake()
+        return Answer(changed=changed)
+
+    @router.post("/slices", dependencies=[Depends(operator)])
+    def slices(request: SliceRequest) -> SliceAnswer:
+        try:
+            slice_id, assignments = hand_out(
+                engine,
+                request_id=request.request_id,
+                campaign=request.campaign,
+                version=request.version,
+                step=request.step,
+                jobs=request.jobs,
+                lease_s=request.lease_s,
+                now=time.time(),
+            )
+        except UnknownCampaignError as error:
+            raise HTTPException(404, str(error)) from None
+        return SliceAnswer(slice=slice_id, assignments=[assignment.to_json() for assignment in assignments])
+
+    @router.post("/attempts/{attempt_id}/heartbeat")
+    def heartbeat(
+        attempt_id: Annotated[str, Depends(its_own)], host: Annotated[str | None, Body(embed=True, max_length=200)] = None
+    ) -> Answer:
+        now = time.time()
+        with engine.writing() as connection:
+            attempt = ledger_attempts.by_id(connection, attempt_id)
+            if attempt is None or attempt.ended_at is not None:
+                raise HTTPException(410, "this attempt has ended; its job should stop")
+            lease = max(attempt.lease_until, now + HEARTBEAT_LEASE_S)
+            ledger_attempts.update(connection, attempt, now, heartbeat_at=now, lease_until=lease, host=host or attempt.host)
+        return Answer(changed=1)
+
+    @router.put("/attempts/{attempt_id}/report")
+    async def report(attempt_id: Annotated[str, Depends(its_own)], request: Request) -> Answer:
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > REPORT_BYTES:
+                raise HTTPException(413, f"a report has at most {REPORT_BYTES} bytes")
+        return _keep_report(engine, attempt_id, body, wake)
+
+    return router
+
+
+def _keep_report(engine: Engine, attempt_id: str, body: bytes, wake: Callable[[], None]) -> Answer:
+    """Put a report where the engine looks for it; how the attempt ended is decided in its next step."""
+    try:
+        report = Report.from_json(json.loads(body), "report")
+    except (ValueError, DataError) as error:
+        raise HTTPException(422, str(error)) from None
+    if report.attempt != attempt_id:
+        raise HTTPException(422, f"the report is of attempt {report.attempt}")
+    with engine.installation.store.read() as connection:
+        attempt = ledger_attempts.by_id(connection, attempt_id)
+    if attempt is None:
+        raise HTTPException(404, "no such attempt")
+    if attempt.ended_at is None and attempt.launcher == EXTERNAL:
+        job_dir = Path(attempt.job_dir)
+        job_dir.mkdir(parents=True, exist_ok=True)
+        write_json(job_dir / "report.json", report.to_json())
+        wake()
+    return Answer(changed=1)

@@ -1,0 +1,62 @@
+"""`dune-prompt serve`: the service, that is engine, HTTP interface and dashboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dune_prompt.cli.options import site_option
+
+
+@click.command()
+@site_option
+@click.option("--verbose", "-v", is_flag=True, help="log every step")
+def command(site_path: Path, verbose: bool) -> None:
+    """Run the service: engine, HTTP interface, dashboard.
+
+    One service owns a ledger. It ends with SIGTERM or Ctrl-C after the step it is in; its jobs go on and are found again
+    at the next start.
+    """
+    import time
+
+    import uvicorn
+    from dashboard.app import create_app
+
+    from campaign.engine import LEASE, Engine
+    from campaign.installation import open_installation
+    from campaign.launchers.local import LocalLauncher
+    from campaign.service.api import create_router
+    from campaign.service.loop import StepLoop
+    from campaign.service.tokens import Tokens
+    from dune_prompt import log
+    from dune_prompt.errors import ConflictError
+    from dune_prompt.store import Lease
+
+    log.configure(verbose=verbose)
+    installation = open_installation(site_path, time.time())
+    site, store = installation.site, installation.store
+    lease = Lease.acquire(store, LEASE, now=time.time())
+    engine = Engine(installation, {"local": LocalLauncher()}, lease)
+    tokens = Tokens(store, site.workspace)
+    loop = StepLoop(engine, site.service.interval)
+    router = create_router(engine, tokens, loop.wake)
+    app = create_app(site, store, router, authenticate=tokens.authenticate, slots=lambda: engine.slots)
+    host, port = site.service.address
+    loop.start()
+    try:
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False
+            )
+        )
+        loop.on_lost = lambda: setattr(server, "should_exit", True)
+        click.echo(f"dashboard: {site.service.base_url}/", err=True)
+        server.run()
+    finally:
+        loop.stop()
+        if not loop.lost.is_set():
+            lease.release()
+        store.close()
+    if loop.lost.is_set():
+        raise ConflictError("another service took this ledger over; this one has stopped")
