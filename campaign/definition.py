@@ -54,7 +54,6 @@ class NfSpSettings(StageLimits):
     gain_mV_per_fC: float = Field(14.0, description="gain of the cold electronics: 14.0 or 7.8")  # noqa: N815 - the unit's name
     keep: tuple[Literal["nf"], ...] = Field((), description="nf: also keep the noise-filtered frame")
 
-
     @field_validator("gain_mV_per_fC")
     @classmethod
     def _known_gain(cls, gain: float) -> float:

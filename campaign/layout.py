@@ -37,13 +37,19 @@ def last_step(layout: str) -> str:
     return steps_of(layout)[-1].name
 
 
-def sealed_stages(step: Step, reports: Sequence[StageReport]) -> tuple[str, ...]:
-    """The stages of an attempt that count for good, so that a retry starts after them.
+def sealed_stages(assigned: Sequence[str], reports: Sequence[StageReport]) -> tuple[str, ...]:
+    """The stages of an attempt that count for good, so that a retry starts after them. `assigned` are those it was to walk.
 
-    Staged: each that went well. Fused: `declare` seals the payload's outputs, and only the end of the chain seals the record of
-    `evaluate`: a chain that broke after `declare` starts again with `evaluate`, one that broke before starts from the beginning.
+    All of them when all went well. Otherwise those up to `declare`, which seals the payload's outputs: the record of `evaluate` is
+    sealed by the end of the chain only. A chain that broke after `declare` starts again with `evaluate`, one that broke before starts
+    from the beginning.
     """
     ok = tuple(report.name for report in reports if report.state == "ok")
-    if len(step.stages) == 1 or ok[-1:] == step.stages[-1:]:
+    if ok == tuple(assigned):
         return ok
     return ok[: ok.index("declare") + 1] if "declare" in ok else ()
+
+
+def made_again_with(stage: str) -> tuple[str, ...]:
+    """The stages to do again when the declared output of `stage` is gone: it, what sealed it, and what showed it."""
+    return {"nf_sp": ("nf_sp", "declare"), "evaluate": ("evaluate", "dqm_upload")}[stage]

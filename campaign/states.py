@@ -56,8 +56,8 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     _S.SUBMITTING: frozenset({_S.SUBMITTED, _S.RUNNING, _S.REPORTED, _S.DONE, _S.WAITING_RETRY, _S.PARKED}),
     _S.SUBMITTED: frozenset({_S.RUNNING, _S.REPORTED, _S.DONE, _S.WAITING_RETRY, _S.PARKED}),
     _S.RUNNING: frozenset({_S.REPORTED, _S.DONE, _S.WAITING_RETRY, _S.PARKED}),
-    _S.REPORTED: frozenset({_S.DONE, _S.WAITING_RETRY, _S.PARKED}),
-    _S.DONE: frozenset(),
+    _S.REPORTED: frozenset({_S.DONE, _S.BLOCKED, _S.WAITING_RETRY, _S.PARKED}),
+    _S.DONE: frozenset({_S.READY}),  # its outputs are gone
     _S.WAITING_RETRY: frozenset({_S.READY, _S.WAIVED}),
     _S.PARKED: frozenset({_S.READY, _S.WAIVED}),
     _S.WAIVED: frozenset({_S.READY}),

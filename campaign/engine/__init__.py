@@ -110,7 +110,7 @@ class Engine:
                 )
                 moves.append(Move(task, TaskState.RUNNING, None, {"started_at": now, "submitted_at": task.submitted_at or now}))
             ledger_tasks.apply(connection, moves, now)
-            done = commit.commit(self.installation, connection, seen.ended, now, self.jitter)
+            done = commit.commit(connection, seen.ended, now, self.jitter)
         return len(seen.started), len(seen.ended), done
 
     def _take_in(self, now: float) -> int:

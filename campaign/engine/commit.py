@@ -9,8 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from campaign.engine.watch import Ended
-from campaign.installation import Installation
-from campaign.layout import Step, sealed_stages
+from campaign.layout import sealed_stages
 from campaign.ledger import attempts as ledger_attempts
 from campaign.ledger import tasks as ledger_tasks
 from campaign.ledger.tasks import Move, Task
@@ -31,9 +30,7 @@ class _Product:
     record: FileRecord | None
 
 
-def commit(
-    installation: Installation, connection: sa.Connection, ended: Sequence[Ended], now: float, jitter: Callable[[], float]
-) -> list[Task]:
+def commit(connection: sa.Connection, ended: Sequence[Ended], now: float, jitter: Callable[[], float]) -> list[Task]:
     """Write down how these attempts ended, what of them counts, and what happens to their tasks; hand outputs over, all at once.
 
     Returns the tasks that are done with that, because nothing of them has to be declared.
@@ -42,10 +39,9 @@ def commit(
     moves = []
     for item in ended:
         before = committed[item.task.campaign_id, item.task.input_did]
-        step = installation.campaigns[item.task.campaign_id].steps[item.task.step]
         try:
             with connection.begin_nested():
-                sealed = _commit_stages(connection, item, step, before, now)
+                sealed = _commit_stages(connection, item, before, now)
             error_class, message = item.error_class, item.message
         except ConflictError as error:
             sealed, error_class, message = (), "conflict", str(error)
@@ -105,11 +101,11 @@ def _began(item: Ended) -> float | None:
     return item.report.stages[0].started if item.report and item.report.stages else None
 
 
-def _commit_stages(connection: sa.Connection, item: Ended, step: Step, before: dict[str, str], now: float) -> tuple[str, ...]:
+def _commit_stages(connection: sa.Connection, item: Ended, before: dict[str, str], now: float) -> tuple[str, ...]:
     """Let the attempt count for the stages it sealed, and hand over what they declare."""
     if item.report is None:
         return ()
-    sealed = sealed_stages(step, item.report.stages)
+    sealed = sealed_stages(item.attempt.stages, item.report.stages)
     sealed = tuple(stage for stage in sealed if stage not in before)
     products = _products(item, sealed)
     ledger_attempts.commit(

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from campaign.definition import FINAL_STAGE
 from campaign.engine.commit import failed
 from campaign.installation import Installation
-from campaign.layout import CHAIN, last_step
+from campaign.layout import CHAIN, last_step, made_again_with
 from campaign.ledger import attempts as ledger_attempts
 from campaign.ledger import tasks as ledger_tasks
 from campaign.ledger.tables import task_table
@@ -41,11 +41,12 @@ def settle(installation: Installation, connection: sa.Connection, now: float, ji
         states = {row.stage: files[row.did] for row in mine if row.did in files}
         bad = {stage: file for stage, file in states.items() if file.state in (FileState.QUARANTINED, FileState.CONFLICT)}
         if bad:
-            stage, file = next(iter(bad.items()))
-            error_class = "conflict" if file.state is FileState.CONFLICT else "outputs"
-            if error_class == "outputs":
-                ledger_attempts.uncommit(connection, task, {stage} | ({"declare"} if stage == "nf_sp" else set()))
-            moves.append(failed(task, error_class, f"{file.name}: {file.reason}", now, jitter()))
+            conflicts = [file for file in bad.values() if file.state is FileState.CONFLICT]
+            file = (conflicts or list(bad.values()))[0]
+            if not conflicts:
+                ledger_attempts.uncommit(connection, task, {again for stage in bad for again in made_again_with(stage)})
+            move = failed(task, "conflict" if conflicts else "outputs", f"{file.name}: {file.reason}", now, jitter())
+            moves += _from_the_payload(connection, move, now) if task.step == "declare" and move.to is TaskState.WAITING_RETRY else [move]
         elif all(row.did in files and files[row.did].state in _DECLARED for row in mine):
             moves.append(Move(task, TaskState.DONE, None, {"done_at": now}))
             done.append(task)
@@ -57,6 +58,15 @@ def settle(installation: Installation, connection: sa.Connection, now: float, ji
             met.append((task.input_did, settings.campaign, settings.version))
     meet_obligations(connection, met, now)
     return done
+
+
+def _from_the_payload(connection: sa.Connection, move: Move, now: float) -> list[Move]:
+    """In the staged layout `declare` waits until the payload has made its outputs again."""
+    task = move.task
+    c = task_table.c
+    payload = ledger_tasks.select(connection, c.campaign_id == task.campaign_id, c.input_did == task.input_did, c.step == "nf_sp")
+    again = [Move(item, TaskState.READY, move.message, {"ready_at": now}) for item in payload if item.state is TaskState.DONE]
+    return [*again, Move(task, TaskState.BLOCKED, move.message, move.values)]
 
 
 def clear(installation: Installation, connection: sa.Connection, task_ids: Collection[int]) -> list[Path]:

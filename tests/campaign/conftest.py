@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -244,3 +245,7 @@ def staged_house(tmp_path: Path) -> Iterator[House]:
     opened.store.close()
 
 
+@pytest.fixture(scope="session")
+def house_tools() -> Any:
+    """`write_files` and `open_house`, for tests that make their own houses."""
+    return SimpleNamespace(write_files=write_files, open_house=open_house)

@@ -292,3 +292,19 @@ def test_the_summary_equals_a_recount(house: Any) -> None:
     summary = {tuple(row[:5]): row[5] for row in house.rows(sa.select(*columns, count_table.c.tasks)) if row[5]}
     with house.store.read() as connection:
         assert summary == dict(recount(connection))
+
+
+def test_in_the_staged_layout_the_payload_makes_vanished_outputs_again(staged_house: Any) -> None:
+    house = staged_house
+    house.arrive(1)
+    for _ in range(2):
+        house.engine.step(NOW)
+        for attempt in house.launcher.waiting():
+            house.launcher.finish(attempt)
+    house.engine.step(NOW)
+    assert house.states() == ["done", "reported", "blocked", "blocked"]
+    house.declare_outputs(FileState.QUARANTINED)
+    house.engine.step(NOW + 1)
+    assert house.states() == ["submitted", "blocked", "blocked", "blocked"]
+    work_off(house, NOW + 2)
+    assert house.states() == ["done"] * 4
