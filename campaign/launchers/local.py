@@ -35,6 +35,7 @@ class LocalLauncher:
 
     def __init__(self) -> None:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._told: set[str] = set()
 
     def submit(self, jobs: Sequence[Job]) -> Mapping[str, str]:
         handles: dict[str, str] = {}
@@ -73,11 +74,14 @@ class LocalLauncher:
             ended = child.poll() is not None if child else str(start_time(int(pid))) != started
             if ended:
                 statuses[job.attempt] = self._ended(job, child)
-                self._children.pop(job.attempt, None)
+                self._told.add(job.attempt)
             else:
                 statuses[job.attempt] = JobStatus(Seen.RUNNING, handle=handle)
                 alive[job.attempt] = (job, int(pid))
         self._enforce_limits(alive, now)
+        for attempt in self._told - {job.attempt for job in jobs}:  # what is no longer asked for is settled
+            self._told.discard(attempt)
+            self._children.pop(attempt, None)
         return statuses
 
     def _adopt(self, job: Job) -> str | None:
@@ -129,7 +133,7 @@ class LocalLauncher:
                     kill_group(int(pid))
 
     def something_ended(self) -> bool:
-        return any(child.poll() is not None for child in self._children.values())
+        return any(child.poll() is not None for attempt, child in self._children.items() if attempt not in self._told)
 
 
 def _command_of(pid: str) -> bytes:

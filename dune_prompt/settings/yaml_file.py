@@ -53,7 +53,8 @@ def load_yaml(path: Path, model: type[Model], **context: Any) -> Model:
 
 
 def _messages(path: Path, lines: dict[Location, int], model: type[BaseModel], error: ValidationError) -> Iterator[str]:
-    for item in error.errors(include_url=False):
+    errors = error.errors(include_url=False)
+    for item in errors:
         location = item["loc"]
         # Pydantic adds the name of a union's branch to the location; what the file does not have is left out.
         known = next((location[:n] for n in range(len(location), -1, -1) if location[:n] in lines), ())
@@ -64,8 +65,10 @@ def _messages(path: Path, lines: dict[Location, int], model: type[BaseModel], er
             message = "unknown key" + (f"; allowed: {', '.join(allowed)}" if allowed else "")
         elif item["type"] == "missing":
             message = "missing"
-        else:
-            message += f" (found {str(item['input'])[:60]!r})" if not isinstance(item["input"], dict | list) else ""
+        elif item["type"] == "too_short" and any(deeper["loc"][: len(location)] == location != deeper["loc"] for deeper in errors):
+            continue  # what was in the list is complained about already
+        elif not isinstance(item["input"], dict | list) and repr(str(item["input"])) not in message:
+            message += f" (found {str(item['input'])[:60]!r})"
         yield f"{path}:{lines.get(known, 1)}: {key}: {message}"
 
 

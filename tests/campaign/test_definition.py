@@ -1,0 +1,112 @@
+"""Campaign files, and that the examples in the documentation are good ones."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from campaign.definition import load_campaign, load_campaigns
+from campaign.ledger import campaigns as ledger_campaigns
+from dune_prompt.errors import ConfigError
+from dune_prompt.settings import load_site
+from dune_prompt.store import open_store
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+GOOD = """
+campaign: test-prompt
+detector: pdhd
+stream: physics
+version: v1
+outputs: {namespace: hd-protodune-det-reco, data_tier: decoded-raw}
+"""
+
+
+def write(folder: Path, text: str, name: str = "c.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_the_examples_of_the_documentation_load() -> None:
+    site = load_site(EXAMPLES / "site.yaml")
+    (campaign,) = load_campaigns(site, EXAMPLES / "site.yaml")
+    assert campaign.settings.campaign == "pdhd-prompt"
+    assert campaign.file_hash == hashlib.sha256(campaign.path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("version: v1", "version: v1\nlayuot: fused"), "c.yaml:6: layuot: unknown key; allowed: campaign, detector, inputs, layout"),
+        (("version: v1", "version: v1\nlayout: fussed"), "c.yaml:6: layout: Input should be 'fused' or 'staged' (found 'fussed')"),
+        (("version: v1", "version: v1\nretries: many"), "c.yaml:6: retries:"),
+        (("version: v1", "version: v1\nstages: {nf_sp: {payload: lardon}}"), "Input should be 'numpy' or 'noop' (found 'lardon')"),
+        (("version: v1", "version: v1\nstages: {nf_sp: {gain_mV_per_fC: 5}}"), "the cold electronics have 14.0 or 7.8 mV/fC"),
+        (("version: v1", "version: v1\ninputs: {from_run: 9, to_run: 2}"), "inputs.from_run (9) is after inputs.to_run (2)"),
+        ((", data_tier: decoded-raw", ""), "c.yaml:6: outputs.data_tier: missing"),
+        (("version: v1", "version: v1\nstages: {dqm_upload: {targets: []}}"), "targets"),
+    ],
+)
+def test_a_wrong_campaign_file_is_refused_with_file_line_and_key(tmp_path: Path, change: tuple[str, str], message: str) -> None:
+    assert change[0] in GOOD
+    with pytest.raises(ConfigError) as refusal:
+        load_campaign(write(tmp_path, GOOD.replace(*change)))
+    assert message in str(refusal.value)
+
+
+def test_a_campaign_of_a_stream_that_is_not_processed_is_refused(tmp_path: Path) -> None:
+    shutil.copy(EXAMPLES / "site.yaml", tmp_path)
+    (tmp_path / "campaigns").mkdir()
+    site = load_site(tmp_path / "site.yaml")
+    with pytest.raises(ConfigError, match="no file matches"):
+        load_campaigns(site, tmp_path / "site.yaml")
+    path = write(tmp_path / "campaigns", GOOD.replace("stream: physics", "stream: trigprim"))
+    with pytest.raises(ConfigError, match="process: false"):
+        load_campaigns(site, tmp_path / "site.yaml")
+    path.write_text(GOOD.replace("stream: physics", "stream: physix"))
+    with pytest.raises(ConfigError, match="there are: daq-test, physics, trigprim"):
+        load_campaigns(site, tmp_path / "site.yaml")
+    path.write_text(GOOD)
+    write(tmp_path / "campaigns", GOOD, "again.yaml")
+    with pytest.raises(ConfigError, match="is also in"):
+        load_campaigns(site, tmp_path / "site.yaml")
+
+
+def test_a_new_version_must_say_which_inputs_it_covers(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/s.sqlite")
+
+    def register(text: str) -> Any:
+        with store.write() as connection:
+            return ledger_campaigns.register(connection, load_campaign(write(tmp_path, text)), 1.0)
+
+    first, is_new = register(GOOD)
+    assert is_new
+    assert register(GOOD) == (first, False)
+    with pytest.raises(ConfigError, match="say which inputs it covers"):
+        register(GOOD.replace("version: v1", "version: v2"))
+    second, is_new = register(GOOD.replace("version: v1", "version: v2\ninputs: {from_run: 100}"))
+    assert is_new
+    assert second != first
+    with pytest.raises(ConfigError, match="cannot change to 'staged'"):
+        register(GOOD.replace("version: v1", "version: v1\nlayout: staged"))
+
+
+def test_a_campaign_added_later_covers_the_files_that_were_there(house: Any, house_tools: Any) -> None:
+    house.arrive(2, run=5)
+    house.arrive(1, run=50)
+    house.engine.step(1_700_000_000.0)
+    folder = house.folder / "campaigns"
+    text = (folder / "test.yaml").read_text()
+    (folder / "second.yaml").write_text(text.replace("version: v1", "version: v2\ninputs: {from_run: 50}"))
+    house = house.restart()
+    house.engine.step(1_700_000_001.0)
+    with house.store.read() as connection:
+        from campaign.status import campaign_statuses
+
+        files = {status.version: status.files for status in campaign_statuses(connection)}
+    assert files == {"v1": 3, "v2": 1}
