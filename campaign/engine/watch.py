@@ -63,10 +63,10 @@ def look(
         for attempt in here:
             task, job = tasks[attempt.task_id], jobs[attempt.id]
             status = statuses.get(attempt.id) or _by_lease(attempt, now)
-            if status.seen is Seen.RUNNING and attempt.started_at is None:
-                started.append((attempt, task, status.handle))
-            elif status.seen is Seen.GONE or (launcher is None and job.report.exists()):
+            if status.seen is Seen.GONE or (launcher is None and job.report.exists()):
                 ended.append(_ended(attempt, task, job, status))
+            elif status.seen is Seen.RUNNING and attempt.started_at is None:
+                started.append((attempt, task, status.handle))
     return Sighting(tuple(started), tuple(ended))
 
 

@@ -1,7 +1,5 @@
 """The engine's HTTP interface: reports and heartbeats of jobs, slices for launchers elsewhere, commands of operators."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable

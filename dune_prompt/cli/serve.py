@@ -21,7 +21,6 @@ def command(site_path: Path, verbose: bool) -> None:
     import time
 
     import uvicorn
-    from dashboard.app import create_app
 
     from campaign.engine import LEASE, Engine
     from campaign.installation import open_installation
@@ -29,6 +28,7 @@ def command(site_path: Path, verbose: bool) -> None:
     from campaign.service.api import create_router
     from campaign.service.loop import StepLoop
     from campaign.service.tokens import Tokens
+    from dashboard.app import create_app
     from dune_prompt import log
     from dune_prompt.errors import ConflictError
     from dune_prompt.store import Lease
