@@ -18,6 +18,7 @@ def command(site_path: Path, verbose: bool) -> None:
     One service owns a ledger. It ends with SIGTERM or Ctrl-C after the step it is in; its jobs go on and are found again
     at the next start.
     """
+    import signal
     import time
 
     import uvicorn
@@ -50,7 +51,14 @@ def command(site_path: Path, verbose: bool) -> None:
                 app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False
             )
         )
-        loop.on_lost = lambda: setattr(server, "should_exit", True)
+
+        def end(*_: object) -> None:
+            server.should_exit = True
+
+        loop.on_lost = end
+        # uvicorn raises a signal again after its own clean end; it must find a handler that does no more than ask for that end.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, end)
         click.echo(f"dashboard: {site.service.base_url}/", err=True)
         server.run()
     finally:

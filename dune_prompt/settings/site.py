@@ -128,7 +128,6 @@ class Site(Strict):
     service: ServiceSettings = Field(default_factory=ServiceSettings, description="the service")
     launchers: tuple[LocalLauncherSettings, ...] = Field((LocalLauncherSettings(kind="local"),), description="batch systems, in order")
     slots: SlotSettings = Field(default_factory=SlotSettings, description="how many jobs run at once")
-    run_closed_after: DurationS = Field(1800.0, description="a run with no new file for this long is closed")
 
     @model_validator(mode="after")
     def _names_once(self) -> Self:

@@ -12,7 +12,8 @@ from campaign.ledger import tasks as ledger_tasks
 from campaign.ledger.tables import campaign_table, task_table
 from campaign.ledger.tasks import Task
 from declare_daemon.catalogs import Catalogs
-from declare_daemon.journal import FileState, JournalFile, files_by_name
+from declare_daemon.journal import FileState, JournalFile
+from declare_daemon.journal.files import files_by_name
 from dune_prompt.cli.demo.workspace import Written
 from dune_prompt.records import MadeBy
 from dune_prompt.store import Store

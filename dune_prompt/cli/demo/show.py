@@ -20,6 +20,7 @@ from declare_daemon.catalogs import open_catalogs
 from dune_prompt.cli.demo.outcome import FileOutcome, outcomes, summary
 from dune_prompt.cli.demo.processes import Processes, stop_leftovers
 from dune_prompt.cli.demo.workspace import DemoFolder, prepare
+from dune_prompt.cli.options import print_table
 from dune_prompt.settings import load_site
 from dune_prompt.store import open_store
 
@@ -113,18 +114,25 @@ class _Display:
 
 
 def _print(files: Sequence[FileOutcome], totals: dict[str, object], *, new: set[str]) -> None:
-    console = Console()
-    table = Table("file", "fault", "state", "tries", "found", "declared", "processed", "", box=None, header_style="dim")
-    for file in files:
-        if file.name in new:
-            times = (file.closed_to_found_s, file.closed_to_declared_s, file.declared_to_processed_s)
-            shown = ["" if value is None else f"{value:.2f} s" for value in times]
-            why = (file.why or "") if file.state != "done" else ""
-            table.add_row(file.name[:34], file.fault or "", file.state, str(file.attempts or ""), *shown, why[:100])
-    console.print(table)
+    """The files of this run of the demo, and the sums over all."""
+    rows = [
+        {
+            "file": file.name.partition("_dataflow")[0],
+            "fault": file.fault,
+            "state": file.state,
+            "tries": file.attempts or None,
+            "found_s": file.closed_to_found_s,
+            "declared_s": file.closed_to_declared_s,
+            "processed_s": file.declared_to_processed_s,
+            "why": None if file.state == "done" else (file.why or "")[:120] or None,
+        }
+        for file in files
+        if file.name in new
+    ]
+    print_table(rows, as_json=False)
     once, count, good = totals["processed_once"], totals["files"], totals["good"]
-    console.print(f"{once} of {count} files processed exactly once ({good} were good) in {totals['elapsed_s']:.0f} s")
+    click.echo(f"\n{once} of {count} files processed exactly once ({good} were good), {totals['elapsed_s']:.0f} s")
     for name in ("closed_to_declared", "declared_to_processed"):
         values = totals[name]
         if isinstance(values, dict):
-            console.print(f"{name.replace('_', ' ')}: p50 {values['p50_s']:.2f} s, p95 {values['p95_s']:.2f} s")
+            click.echo(f"{name.replace('_', ' ')}: p50 {values['p50_s']:.2f} s, p95 {values['p95_s']:.2f} s")

@@ -1,0 +1,1 @@
+"""Timed claims: scripts that print tables. `python -m benchmarks` runs them all."""
