@@ -21,6 +21,7 @@ from campaign.ledger.attempts import Attempt
 from campaign.ledger.tasks import Move, Task
 from campaign.states import AttemptState, TaskState
 from declare_daemon.journal import FileState, JournalFile, files_by_did
+from declare_daemon.outbox import place_of
 from dune_prompt.errors import TransientError
 from dune_prompt.records import Assignment, InputFile, write_json
 from dune_prompt.store import Lease
@@ -65,7 +66,8 @@ def prepare(
     inputs = files_by_did(connection, [task.input_did for task in tasks])
     tasks = _with_input(connection, tasks, inputs, now)
     committed = ledger_attempts.committed(connection, {(task.campaign_id, task.input_did) for task in tasks})
-    earlier = _earlier_outputs(connection, {attempt for stages in committed.values() for attempt in stages.values()})
+    sealed_by = {attempt for stages in committed.values() for attempt in stages.values()}
+    earlier = _earlier_outputs(connection, sealed_by, installation.site.workspace / "outbox")
     slices: dict[tuple[int, str], str] = {}
     prepared: list[Prepared] = []
     for task in tasks:
@@ -180,7 +182,7 @@ def _places(file: JournalFile) -> tuple[str, ...]:
     return (file.path,) if file.target is None else (file.path, file.target)
 
 
-def _earlier_outputs(connection: sa.Connection, attempt_ids: set[str]) -> dict[tuple[str, str], list[InputFile]]:
+def _earlier_outputs(connection: sa.Connection, attempt_ids: set[str], default_root: Path) -> dict[tuple[str, str], list[InputFile]]:
     """The committed outputs of these attempts by (attempt, stage), with every place each may be at: the registrar may be moving it."""
     rows = ledger_attempts.outputs_of(connection, attempt_ids)
     attempts: dict[str, Attempt | None] = {attempt_id: ledger_attempts.by_id(connection, attempt_id) for attempt_id in attempt_ids}
@@ -188,7 +190,7 @@ def _earlier_outputs(connection: sa.Connection, attempt_ids: set[str]) -> dict[t
     found: dict[tuple[str, str], list[InputFile]] = {}
     for row in rows:
         attempt = attempts[row.attempt_id]
-        places = _places(journaled[row.did]) if row.did in journaled else ()
+        places = (*_places(journaled[row.did]), str(place_of(journaled[row.did], default_root))) if row.did in journaled else ()
         if attempt is not None:
             places = (*places, str(Path(attempt.output_dir) / row.name))
         found.setdefault((row.attempt_id, row.stage), []).append(
