@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import socket
 import sys
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from dune_prompt.errors import ConfigError, DunePromptError
 from dune_prompt.records import Assignment, InputFile, Report, StageReport, read_json, write_json
 from stages.derived import describe
+from stages.memory import peak_rss_bytes
 from stages.stage import STAGES, Payload, StageContext, find, load
 
 STARTED = "started"
@@ -75,6 +75,7 @@ def walk(assignment: Assignment, payload: Payload) -> tuple[Report, int]:
             )
             result = load(name).run(context)
             outputs = tuple(describe(output_dir, file) for file in result.files)
+            outputs += tuple(describe(path.parent, path.name) for path in result.sealed)
             stage = replace(stage, outputs=outputs, metrics=result.metrics)
         except DunePromptError as error:
             exit_code = error.exit_code
@@ -90,8 +91,7 @@ def walk(assignment: Assignment, payload: Payload) -> tuple[Report, int]:
             exit_code = 1
             traceback.print_exc()
             stage = replace(stage, state="failed", error_class="payload", message=f"{type(error).__name__}: {error}")
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        done.append(replace(stage, ended=time.time(), cpu_s=time.process_time() - cpu, rss_bytes=usage.ru_maxrss * 1024))
+        done.append(replace(stage, ended=time.time(), cpu_s=time.process_time() - cpu, rss_bytes=peak_rss_bytes()))
         if exit_code:
             print(f"{name}: {stage.error_class}: {stage.message}", file=sys.stderr)  # noqa: T201
             break

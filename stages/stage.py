@@ -75,10 +75,14 @@ class StageContext:
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """What a stage made: file names in the output folder (a file with a sidecar beside it goes into the catalogues), and numbers."""
+    """What a stage made: file names in the output folder (a file with a sidecar beside it goes into the catalogues), and numbers.
+
+    `sealed` are files of earlier stages, where they lie, that the stage found complete: the report lists them as its outputs.
+    """
 
     files: tuple[str, ...] = ()
     metrics: dict[str, Any] = field(default_factory=dict)
+    sealed: tuple[Path, ...] = ()
 
 
 class Stage(Protocol):

@@ -1,0 +1,168 @@
+"""Gathers, while a raw file is processed, what `evaluate` needs to judge it: noise, spectra and pictures of every APA or CRP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from stages.nf_sp.coherent import CommonNoise
+from stages.nf_sp.geometry import ElementGeometry
+from stages.nf_sp.pedestal import BLOCK_CHANNELS, HIGH_POINT, LOW_POINT, Health, Pedestals, Samples
+
+SPECTRUM_POINTS = 128
+# A plane's mean spectrum is known well from every fourth of its channels, a channel's noise from every second tick.
+SPECTRUM_STEP = 4
+NOISE_STEP = 2
+PICTURE_TICKS = 640
+
+_PER_PLANE = ("coherent_rms_before", "coherent_rms_after", "correlation_before", "correlation_after")
+
+
+class Mean:
+    """Mean over records of numbers that may be missing (NaN), element by element."""
+
+    def __init__(self) -> None:
+        self._sum: NDArray[np.float64] | None = None
+        self._count: NDArray[np.intp] | None = None
+
+    def add(self, values: NDArray[Any]) -> None:
+        known = np.isfinite(values)
+        numbers = np.where(known, values, 0.0)
+        if self._sum is None or self._count is None:
+            self._sum, self._count = numbers.astype(np.float64), known.astype(np.intp)
+        else:
+            self._sum += numbers
+            self._count += known
+
+    @property
+    def value(self) -> NDArray[np.float32]:
+        """NaN where nothing was known."""
+        if self._sum is None or self._count is None:
+            return np.empty(0, np.float32)
+        mean = np.full(self._sum.shape, np.nan, np.float32)
+        np.divide(self._sum, self._count, out=mean, where=self._count > 0, casting="same_kind")
+        return mean
+
+
+@dataclass
+class ElementQuality:
+    """What is gathered of one element. Call `before` and `after` once a record, `picture` for the first one."""
+
+    geometry: ElementGeometry
+    channels: NDArray[np.int32]
+    channel_map: str
+    tick_ns: float
+    pictured_record: int
+    n_records: int = 0
+    n_ticks: int = 0
+    pictures: dict[str, NDArray[np.int16]] = field(default_factory=dict)
+    _means: dict[str, Mean] = field(default_factory=dict)
+
+    def before(self, samples: Samples, pedestals: Pedestals, health: Health, whole: NDArray[np.bool_]) -> None:
+        """Take note of the samples (ADC, pedestal 0) before noise filtering; `whole` channels are good and have no gaps."""
+        self.n_records += 1
+        self.n_ticks = max(self.n_ticks, samples.shape[1])
+        self._add("pedestal", pedestals.median)
+        self._add("std_raw", pedestals.std)
+        self._add("rms_raw", pedestals.sigma)
+        self._add("missing", pedestals.missing)
+        self._add("saturated", pedestals.saturated)
+        for flag in ("absent", "dead", "noisy"):
+            self._add(flag, getattr(health, flag))
+        self._add("spectrum_before", self._spectra(samples, whole))
+
+    def after(self, samples: Samples, common: list[CommonNoise], whole: NDArray[np.bool_]) -> None:
+        """Take note of the samples after noise filtering, and of what the filter found in each group."""
+        self._add("rms_nf", np.where(whole, _half_width(samples), np.nan))
+        self._add("spectrum_after", self._spectra(samples, whole))
+        measures = np.array([(one.rms_before, one.rms_after, one.correlation_before, one.correlation_after) for one in common])
+        first_rows = np.array([group[0] for group in self.geometry.groups])
+        for number, name in enumerate(_PER_PLANE):
+            of_planes = np.full(len(self.geometry.planes), np.nan)
+            for index, plane in enumerate(self.geometry.planes):
+                of_plane = (first_rows >= plane.rows.start) & (first_rows < plane.rows.stop)
+                known = measures[of_plane, number][np.isfinite(measures[of_plane, number])] if len(measures) else np.empty(0)
+                if len(known):
+                    of_planes[index] = known.mean()
+            self._add(name, of_planes)
+
+    def picture(self, kind: str, samples: Samples) -> None:
+        """Keep a small picture of `samples` (ADC or electrons): int16 [channels, <= 640], the extreme of each few ticks."""
+        self.pictures[kind] = shrink(samples)
+
+    def summary(self) -> dict[str, Any]:
+        """What `evaluate` is told of the element besides the arrays."""
+        return {
+            "element": self.geometry.element,
+            "anode": self.geometry.anode,
+            "channel_map": self.channel_map,
+            "n_records": self.n_records,
+            "n_ticks": self.n_ticks,
+            "tick_ns": self.tick_ns,
+            "pictured_record": self.pictured_record,
+            "planes": [
+                {"plane": plane.name, "first_channel": plane.first_channel, "first_row": plane.rows.start, "n_channels": plane.n_channels}
+                for plane in self.geometry.planes
+            ],
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything gathered, by name; see docs/reference/stages.md."""
+        result: dict[str, NDArray[Any]] = {name: self._means[name].value for name in self._means}
+        result["channels"] = self.channels
+        result["frequency_mhz"] = (np.arange(SPECTRUM_POINTS) + 0.5) / SPECTRUM_POINTS * 500.0 / self.tick_ns
+        return result | {f"picture_{kind}": image for kind, image in self.pictures.items()}
+
+    def _add(self, name: str, values: NDArray[Any]) -> None:
+        self._means.setdefault(name, Mean()).add(values.astype(np.float64))
+
+    def _spectra(self, samples: Samples, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Mean |FFT| of each plane's chosen channels over the root of the number of ticks: [planes, points]."""
+        result = np.full((len(self.geometry.planes), SPECTRUM_POINTS), np.nan)
+        n_ticks = samples.shape[1]
+        for index, plane in enumerate(self.geometry.planes):
+            rows = np.flatnonzero(chosen[plane.rows])[::SPECTRUM_STEP] + plane.rows.start
+            if len(rows) == 0:
+                continue
+            spectrum = np.abs(scipy.fft.rfft(samples[rows], axis=1)).mean(axis=0, dtype=np.float64)[1:] / np.sqrt(n_ticks)
+            point = np.arange(len(spectrum)) * SPECTRUM_POINTS // max(len(spectrum), 1)
+            count = np.bincount(point, minlength=SPECTRUM_POINTS)
+            total = np.bincount(point, spectrum, minlength=SPECTRUM_POINTS)
+            result[index] = np.divide(total, count, out=np.full(SPECTRUM_POINTS, np.nan), where=count > 0)
+        return result
+
+
+def _half_width(samples: Samples) -> Samples:
+    """Half of the distance between the 16 % and the 84 % point of each channel."""
+    width = np.empty(len(samples), np.float32)
+    for begin in range(0, len(samples), BLOCK_CHANNELS):
+        rows = slice(begin, begin + BLOCK_CHANNELS)
+        ordered = np.sort(samples[rows, ::NOISE_STEP], axis=1)
+        low, high = (ordered[:, round(point * (ordered.shape[1] - 1))] for point in (LOW_POINT, HIGH_POINT))
+        width[rows] = (high - low) / 2
+    return width
+
+
+def shrink(samples: Samples) -> NDArray[np.int16]:
+    """The sample of largest magnitude of every few ticks, so that a short pulse stays visible: int16 [channels, <= 640]."""
+    n_rows, n_ticks = samples.shape
+    step = max(-(-n_ticks // PICTURE_TICKS), 1)
+    n_columns = -(-n_ticks // step)
+    limits = np.iinfo(np.int16)
+    image = np.empty((n_rows, n_columns), np.int16)
+    padded = np.zeros((BLOCK_CHANNELS, n_columns * step), np.float32)
+    for begin in range(0, n_rows, BLOCK_CHANNELS):
+        block = padded[: min(BLOCK_CHANNELS, n_rows - begin)]
+        block[:, :n_ticks] = samples[begin : begin + BLOCK_CHANNELS]
+        # NumPy is slow at reducing over so short an axis, so tick by tick of all columns at once.
+        highest, lowest = block[:, ::step].copy(), block[:, ::step].copy()
+        for offset in range(1, step):
+            np.maximum(highest, block[:, offset::step], out=highest)
+            np.minimum(lowest, block[:, offset::step], out=lowest)
+        extreme = np.where(highest >= -lowest, highest, lowest)
+        image[begin : begin + BLOCK_CHANNELS] = np.clip(np.rint(extreme), limits.min, limits.max)
+    return image
