@@ -44,7 +44,7 @@ layout: {layout}
 stages:
   nf_sp: {{payload: noop}}
   dqm_upload: {{targets: [{targets}]}}
-outputs: {{namespace: hd-protodune-det-reco, data_tier: decoded-raw}}
+outputs: {{namespace: hd-protodune-det-reco, data_tier: decoded-raw{place}}}
 retries: 20
 """
 
@@ -52,7 +52,9 @@ retries: 20
 class Pipeline:
     """Daemon and service as processes of their own, in `folder`."""
 
-    def __init__(self, folder: Path, *, layout: str = "fused", slots: int = 3, targets: str = "{kind: directory, path: ../dqm}") -> None:
+    def __init__(
+        self, folder: Path, *, layout: str = "fused", slots: int = 3, targets: str = "{kind: directory, path: ../dqm}", place: str = ""
+    ) -> None:
         self.folder = folder
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -62,7 +64,7 @@ class Pipeline:
         (folder / "campaigns").mkdir()
         self.site_path = folder / "site.yaml"
         self.site_path.write_text(SITE.format(port=self.port, slots=slots))
-        (folder / "campaigns" / "c.yaml").write_text(CAMPAIGN.format(layout=layout, targets=targets))
+        (folder / "campaigns" / "c.yaml").write_text(CAMPAIGN.format(layout=layout, targets=targets, place=place and f", place: {place}"))
         self.site = load_site(self.site_path)
         self.store = open_store(self.site.store_url)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}

@@ -69,8 +69,6 @@ class DeclareSettings(StageLimits):
 class EvaluateSettings(StageLimits):
     """Data-quality numbers and event displays."""
 
-    reference: str | None = Field(None, description="dataset of the reference run")
-
 
 class OwnTarget(Strict):
     """The dashboard of this installation."""

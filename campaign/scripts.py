@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def script_text(file: CampaignFile, step: Step) -> str:
         version=file.settings.version,
         step=step.name,
         stages=step.stages,
-        payload_json=json.dumps(asdict(payload_of(file)), sort_keys=True),
+        payload=asdict(payload_of(file)),
     )
 
 

@@ -1,8 +1,12 @@
-"""Everything rendered with Jinja: one environment, undefined names are errors, every value in a script is quoted."""
+"""Everything rendered with Jinja: one environment, undefined names are errors, every value in a script is quoted.
+
+`shquote` quotes a value for the shell, `pyquote` for Python.
+"""
 
 from __future__ import annotations
 
 import shlex
+from pprint import pformat
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,7 +20,7 @@ _environment = Environment(  # noqa: S701 - scripts, not HTML: values pass throu
     auto_reload=False,
 )
 _environment.filters["shquote"] = lambda value: shlex.quote(str(value))
-_environment.filters["pyquote"] = repr
+_environment.filters["pyquote"] = lambda value: pformat(value, width=120)
 
 
 def render(template: str, **values: Any) -> str:

@@ -53,7 +53,8 @@ def test_kills_at_any_moment_lose_nothing_and_duplicate_nothing(make_pipeline: C
 
 
 def test_a_file_that_arrives_while_everything_is_down_is_processed_later(make_pipeline: Callable[..., Pipeline]) -> None:
-    pipeline = make_pipeline()
+    pipeline = make_pipeline(place="../elsewhere")
+    (pipeline.folder / "elsewhere").mkdir()
     pipeline.write_files(2)
     pipeline.start()
     pipeline.wait_until_processed(60)
@@ -64,3 +65,6 @@ def test_a_file_that_arrives_while_everything_is_down_is_processed_later(make_pi
     pipeline.start()
     pipeline.wait_until_processed(60)
     assert set(pipeline.times_processed("evaluate").values()) == {1}
+    # The campaign's own place is used, and nothing but the final files stays there.
+    assert len(list((pipeline.folder / "elsewhere").rglob("*_metrics.json"))) == 4
+    assert list((pipeline.folder / "elsewhere" / "attempts").iterdir()) == []

@@ -29,8 +29,8 @@ class BufferSettings(Strict):
     worker_url: str | None = Field(None, description="how workers reach that folder; default: its path")
     sentinel: str = Field(".buffer", description="file that is always there: a listing without it is an outage, never absence")
     capacity: SizeBytes | None = Field(None, description="how much the buffer may hold; default: the size of its file system")
-    high_water: Fraction = Field(0.9, description="filled above this, processed files are released early")
-    low_water: Fraction = Field(0.8, description="release stops below this")
+    high_water: Fraction = Field(0.9, description="high water mark, drawn on the dashboard")
+    low_water: Fraction = Field(0.8, description="low water mark, drawn on the dashboard")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
