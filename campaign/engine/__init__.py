@@ -122,20 +122,25 @@ class Engine:
 
     def _advance(self, now: float) -> list[Task]:
         """Move on what waited for the registrar, for the step before, or for the end of a delay; mark what became late.
-        The tasks that are done with it."""
+        The tasks that are done with it. Nothing is written, and no writer kept waiting, when there is nothing to do."""
         with self.installation.store.read() as connection:
-            counts = ledger_tasks.in_state_counts(connection, self.installation.campaigns)
-        if not any(counts[state] for state in (TaskState.REPORTED, TaskState.BLOCKED, TaskState.WAITING_RETRY, TaskState.READY)):
-            return []
-        with self.installation.store.write() as connection:
-            self.lease.check(connection)
-            done = settle.settle(self.installation, connection, now, self.jitter)
-            ready = ledger_tasks.due_retries(connection, now)
-            if counts[TaskState.BLOCKED]:
-                ready += ledger_tasks.unblocked(connection, _BEFORE)
-            ledger_tasks.apply(connection, [Move(task, TaskState.READY, task.message, {"ready_at": now}) for task in ready], now)
-            ledger_tasks.mark_late(connection, now)
-        return done
+            settlement = settle.plan(self.installation, connection, now, self.jitter)
+            late = ledger_tasks.now_late(connection, now)
+            ready = self._now_ready(connection, now)
+        if settlement.moves or late or ready:
+            with self.installation.store.write() as connection:
+                self.lease.check(connection)
+                settle.carry_out(self.installation, connection, settlement, now)
+                ledger_tasks.mark_late(connection, late)
+                # Asked again: what has just been settled lets the next steps go.
+                moves = [Move(task, TaskState.READY, task.message, {"ready_at": now}) for task in self._now_ready(connection, now)]
+                ledger_tasks.apply(connection, moves, now)
+        return list(settlement.done)
+
+    def _now_ready(self, connection: sa.Connection, now: float) -> list[Task]:
+        counts = ledger_tasks.in_state_counts(connection, self.installation.campaigns)
+        ready = ledger_tasks.due_retries(connection, now) if counts[TaskState.WAITING_RETRY] else []
+        return ready + (ledger_tasks.unblocked(connection, _BEFORE) if counts[TaskState.BLOCKED] else [])
 
     def _clear(self, done: Sequence[Task]) -> None:
         if done:

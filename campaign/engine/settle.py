@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -21,43 +22,60 @@ from declare_daemon.journal import FileState, files_by_did, meet_obligations
 
 # Whose declared outputs end a step.
 _DECLARED = (FileState.DECLARED, FileState.LEAVING, FileState.LEFT)
+_BAD = (FileState.QUARANTINED, FileState.CONFLICT)
 _DECLARED_BY = {CHAIN: ("nf_sp", "evaluate"), "declare": ("nf_sp",), "evaluate": ("evaluate",)}
 
 
-def settle(installation: Installation, connection: sa.Connection, now: float, jitter: Callable[[], float]) -> list[Task]:
-    """Move reported tasks on: done when the registrar has declared their outputs. The tasks that became done."""
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What follows from the state of the reported tasks' outputs: moves of tasks, the stages whose commits are void, the done tasks."""
+
+    moves: tuple[Move, ...] = ()
+    void: tuple[tuple[Task, frozenset[str]], ...] = ()
+    done: tuple[Task, ...] = ()
+
+
+def plan(installation: Installation, connection: sa.Connection, now: float, jitter: Callable[[], float]) -> Settlement:
+    """What to do with reported tasks: done when the registrar has declared their outputs, again when these are gone. Only reads."""
     active = task_table.c.campaign_id.in_(installation.campaigns)
     reported = ledger_tasks.select(connection, task_table.c.state == TaskState.REPORTED, active)
     if not reported:
-        return []
+        return Settlement()
     committed = ledger_attempts.committed(connection, {(task.campaign_id, task.input_did) for task in reported})
     attempts = {attempt for stages in committed.values() for attempt in stages.values()}
     outputs = [row for row in ledger_attempts.outputs_of(connection, attempts) if row.did is not None]
     files = files_by_did(connection, [row.did for row in outputs])
-    moves, done = [], []
+    moves: list[Move] = []
+    void: list[tuple[Task, frozenset[str]]] = []
+    done: list[Task] = []
     for task in reported:
         stages = committed[task.campaign_id, task.input_did]
         mine = [row for row in outputs if row.stage in _DECLARED_BY[task.step] and stages.get(row.stage) == row.attempt_id]
-        states = {row.stage: files[row.did] for row in mine if row.did in files}
-        bad = {stage: file for stage, file in states.items() if file.state in (FileState.QUARANTINED, FileState.CONFLICT)}
+        bad = {row.stage: files[row.did] for row in mine if row.did in files and files[row.did].state in _BAD}
         if bad:
             conflicts = [file for file in bad.values() if file.state is FileState.CONFLICT]
             file = (conflicts or list(bad.values()))[0]
             if not conflicts:
-                ledger_attempts.uncommit(connection, task, {again for stage in bad for again in made_again_with(stage)})
+                void.append((task, frozenset(again for stage in bad for again in made_again_with(stage))))
             move = failed(task, "conflict" if conflicts else "outputs", f"{file.name}: {file.reason}", now, jitter())
             moves += _from_the_payload(connection, move, now) if task.step == "declare" and move.to is TaskState.WAITING_RETRY else [move]
         elif all(row.did in files and files[row.did].state in _DECLARED for row in mine):
             moves.append(Move(task, TaskState.DONE, None, {"done_at": now}))
             done.append(task)
-    ledger_tasks.apply(connection, moves, now)
+    return Settlement(tuple(moves), tuple(void), tuple(done))
+
+
+def carry_out(installation: Installation, connection: sa.Connection, settlement: Settlement, now: float) -> None:
+    """Write a settlement down; inputs whose final child is declared meet their obligations with it."""
+    for task, stages in settlement.void:
+        ledger_attempts.uncommit(connection, task, stages)
+    ledger_tasks.apply(connection, settlement.moves, now)
     met = []
-    for task in done:
+    for task in settlement.done:
         if task.step in (CHAIN, FINAL_STAGE):
             settings = installation.campaigns[task.campaign_id].settings
             met.append((task.input_did, settings.campaign, settings.version))
     meet_obligations(connection, met, now)
-    return done
 
 
 def _from_the_payload(connection: sa.Connection, move: Move, now: float) -> list[Move]:

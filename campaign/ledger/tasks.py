@@ -146,18 +146,21 @@ def _count(connection: sa.Connection, changes: Counter[tuple[int, int, str, Task
             connection.execute(sa.insert(count_table).values(**key, tasks=change))
 
 
-def mark_late(connection: sa.Connection, now: float) -> int:
-    """Mark waiting tasks whose deadline has passed: they go after those that can still be prompt."""
+def now_late(connection: sa.Connection, now: float) -> list[Task]:
+    """Waiting tasks whose deadline has passed and that are not marked so yet."""
     waiting = [TaskState.BLOCKED, *BACKLOG]
-    rows = select(connection, task_table.c.state.in_(waiting), task_table.c.late.is_(False), task_table.c.deadline < now)
-    for ids in chunks([task.id for task in rows]):
+    return select(connection, task_table.c.state.in_(waiting), task_table.c.late.is_(False), task_table.c.deadline < now)
+
+
+def mark_late(connection: sa.Connection, tasks: Sequence[Task]) -> None:
+    """Mark tasks as late: they go after those that can still be prompt."""
+    for ids in chunks([task.id for task in tasks]):
         connection.execute(sa.update(task_table).where(task_table.c.id.in_(ids)).values(late=True))
     changes: Counter[tuple[int, int, str, TaskState, bool]] = Counter()
-    for task in rows:
+    for task in tasks:
         changes[task.campaign_id, task.run, task.step, task.state, False] -= 1
         changes[task.campaign_id, task.run, task.step, task.state, True] += 1
     _count(connection, changes)
-    return len(rows)
 
 
 def select(connection: sa.Connection, *conditions: sa.ColumnElement[bool], limit: int | None = None) -> list[Task]:
