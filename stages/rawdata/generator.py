@@ -33,7 +33,7 @@ SidecarForm = Literal["metacat", "sam", "none"]
 class RunSpec:
     """What a simulated run is like.
 
-    Each file has `records` trigger records of `elements` APAs or CRPs (the first of the detector's, in offline order) with `frames`
+    Each file has `records` trigger records of `elements` APAs or CRPs (their names, or how many in offline order) with `frames`
     frames of 64 ticks; in CRPs with TDEEth as many as fit the same time. `tracks` is the mean number per record and APA. The same
     specification and file index give the same ADC values.
     """
@@ -41,7 +41,7 @@ class RunSpec:
     detector: str = "pdhd"
     run: int = 27296
     records: int = 1
-    elements: int = 1
+    elements: int | tuple[str, ...] = 1
     frames: int = 93
     seed: int = 1
     layout_version: int = 5
@@ -57,9 +57,10 @@ class RunSpec:
     def __post_init__(self) -> None:
         if self.detector not in _ENVIRONMENT:
             raise ConfigError(f"no detector {self.detector!r}; there are: {', '.join(_ENVIRONMENT)}")
-        most = len(channel_map(DEFAULT_MAP[self.detector]).elements)
-        if not 1 <= self.elements <= most:
-            raise ConfigError(f"{self.elements} APAs or CRPs: {self.detector} has 1 to {most}")
+        names = tuple(element.name for element in channel_map(DEFAULT_MAP[self.detector]).elements)
+        wanted = names[: self.elements] if isinstance(self.elements, int) else self.elements
+        if not wanted or len(wanted) != (self.elements if isinstance(self.elements, int) else len(set(wanted) & set(names))):
+            raise ConfigError(f"{self.elements} APAs or CRPs: {self.detector} has 1 to {len(names)}: {', '.join(names)}")
         if self.records < 1 or self.frames < 1 or self.trigger_rate_hz <= 0:
             raise ConfigError("records, frames and the trigger rate must be at least 1, 1 and more than 0")
 
@@ -103,7 +104,10 @@ def generate_file(folder: Path, spec: RunSpec, file_index: int, *, fault: str | 
 
 
 def _elements(spec: RunSpec) -> tuple[Element, ...]:
-    return channel_map(DEFAULT_MAP[spec.detector]).elements[: spec.elements]
+    elements = channel_map(DEFAULT_MAP[spec.detector]).elements
+    if isinstance(spec.elements, int):
+        return elements[: spec.elements]
+    return tuple(element for element in elements if element.name in spec.elements)
 
 
 def _records(spec: RunSpec, file_index: int, created_ms: int) -> Iterator[RecordContent]:

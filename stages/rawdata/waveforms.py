@@ -65,7 +65,7 @@ def simulate(
     tick_us = CLOCKS[element.fragment_type].tick_ns / 1000
     plane = channel_map.plane[element.channels]
     femb = channel_map.femb[element.channels]
-    pulses = {which: _pulse(which, tick_us) for which in _PULSE}
+    pulses = {which: _pulse(_role(element, which), tick_us) for which in _PULSE}
     n_samples = scipy.fft.next_fast_len(n_ticks, real=True)
     spectrum = _noise_spectrum(n_samples, tick_us)
     tracks = _tracks(element, plane, n_ticks, tick_us, int(random.poisson(mean_tracks)), random)
@@ -112,6 +112,11 @@ def _noise(n_rows: int, n_samples: int, n_ticks: int, spectrum: NDArray[np.float
     parts *= spectrum
     noise: NDArray[np.float32] = scipy.fft.irfft(parts, n_samples, axis=1, overwrite_x=True)[:, :n_ticks]
     return noise
+
+
+def _role(element: Element, which: int) -> int:
+    """The plane whose pulses a plane shows: on P02SU the charge is collected by V, and W sees it pass by."""
+    return {V: W, W: V}.get(which, which) if element.name == "P02SU" else which
 
 
 def _pulse(which: int, tick_us: float) -> NDArray[np.float32]:

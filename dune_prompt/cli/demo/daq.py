@@ -61,7 +61,7 @@ def write(folder: DemoFolder, index: int, fault: str | None, now: Callable[[], f
     """Write file `index` beside the buffer, spoil it, and let it appear: data first, then its sidecar."""
     staging = folder.root / "daq"
     staging.mkdir(exist_ok=True)
-    spec = RunSpec(run=RUN, records=2, elements=1)
+    spec = RunSpec(run=RUN, records=2, elements=("P02NL",))
     path = generate_file(staging, spec, index, fault=fault if fault in FAULTS else None, now=now())
     sidecar = path.with_name(path.name + SIDECAR_SUFFIX)
     if fault in AROUND:

@@ -282,3 +282,25 @@ def test_dead_and_noisy_channels_are_where_they_were_put() -> None:
     assert (rms[defects.dead] < 1).all()
     assert (rms[defects.noisy] > 35).all()
     assert np.delete(rms, defects.dead).min() > 5
+
+
+def test_apas_can_be_chosen_by_name_and_unknown_ones_are_named(tmp_path: Path) -> None:
+    with RawFile.open(generate_file(tmp_path, RunSpec(elements=("P01NL", "P02NL"), frames=4), 0, now=NOW)) as raw:
+        assert raw.elements(raw.records[0]) == ("P02NL", "P01NL")
+    for wrong in (0, 5, (), ("P02XX",)):
+        with pytest.raises(ConfigError, match="pdhd has 1 to 4: P02SU, P02NL"):
+            RunSpec(elements=wrong)
+
+
+def test_p02su_collects_on_v() -> None:
+    """Wire-Cell exchanges V and W of this APA (plane2layer [0, 2, 1]); so must what is simulated."""
+    channels = channel_map(HD_VISIBLE_WIRES)
+    below = {}
+    for element in channels.elements[:2]:
+        none = np.empty(0, np.int64)
+        adc = simulate(channels, element, 2000, 30.0, Defects(none, none), np.random.default_rng(3)).astype(np.float64)
+        adc -= np.median(adc, axis=1)[:, None]
+        plane = channels.plane[element.channels]
+        below[element.name] = {which: -adc[plane == which].min() for which in (V, W)}
+    assert below["P02NL"][W] < 100 < below["P02NL"][V]
+    assert below["P02SU"][V] < 100 < below["P02SU"][W]
