@@ -13,7 +13,7 @@ from campaign.layout import steps_of
 from campaign.ledger import tasks as ledger_tasks
 from campaign.ledger.tasks import NewTask
 from campaign.states import TaskState
-from declare_daemon.journal import JournalFile, all_of_stream, file_obligations, take_in, taken_in
+from declare_daemon.journal import JournalFile, all_of_stream, file_obligations, meet_obligations, take_in, taken_in
 from dune_prompt.errors import TransientError
 
 log = structlog.get_logger(__name__)
@@ -80,6 +80,7 @@ def _create(
 ) -> int:
     tasks: list[NewTask] = []
     obligations: list[tuple[str, str, str, str]] = []
+    met: list[tuple[str, str, str]] = []
     for campaign in campaigns:
         settings = campaign.settings
         stream = installation.site.stream(settings.stream)
@@ -106,7 +107,10 @@ def _create(
                         declared_at=file.declared_at,
                     )
                 )
-            if settings.required and not is_done:
+            if settings.required:
                 obligations.append((file.did, settings.campaign, settings.version, FINAL_STAGE))
+                met += [(file.did, settings.campaign, settings.version)] if is_done else []
     file_obligations(connection, obligations)
+    # A file without any obligation would be kept for ever, as one that no campaign has asked for yet.
+    meet_obligations(connection, met, now)
     return ledger_tasks.create(connection, tasks, now)

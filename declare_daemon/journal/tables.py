@@ -15,6 +15,7 @@ file_table = sa.Table(
     sa.Column("origin", sa.String(16), nullable=False),
     sa.Column("name", sa.String(255), nullable=False),
     sa.Column("path", sa.Text, nullable=False),
+    sa.Column("target", sa.Text),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("reason", sa.Text),
     sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
@@ -36,7 +37,16 @@ file_table = sa.Table(
     sa.Column("left_at", sa.Float),
     sa.UniqueConstraint("origin", "name"),
     sa.Index("ix_journal_file_work", "state", "next_try"),
-    comment="one row a file; `origin` is 'buffer' or 'outbox', `path` where it is now, times in seconds since the epoch",
+    sa.Index("ix_journal_file_count", "origin", "state"),
+    sa.Index("ix_journal_file_stream", "stream", "id"),
+    sa.Index("ix_journal_file_age", "stream", "state", "closed_at"),
+    sa.Index(
+        "ix_journal_file_moving",
+        "id",
+        sqlite_where=sa.text("target IS NOT NULL"),
+        postgresql_where=sa.text("target IS NOT NULL"),
+    ),
+    comment="one row a file; `origin` is 'buffer' or 'outbox', `path` where it is, `target` where it moves to, times in seconds",
 )
 
 step_table = sa.Table(

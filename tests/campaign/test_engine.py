@@ -308,3 +308,20 @@ def test_in_the_staged_layout_the_payload_makes_vanished_outputs_again(staged_ho
     assert house.states() == ["submitted", "blocked", "blocked", "blocked"]
     work_off(house, NOW + 2)
     assert house.states() == ["done"] * 4
+
+
+def test_what_the_catalogue_says_is_done_is_not_done_again(house: Any) -> None:
+    from dune_prompt.records import FileRecord
+
+    (done, todo) = house.arrive(2)
+    truth = house.installation.catalogs.truth
+    truth.ensure_dataset("a:set")
+    made_by = {"core.application.name": "evaluate", "core.application.version": "v1", "dune.campaign": "test-prompt"}
+    raw = FileRecord("hd-protodune", done.partition(":")[2], 1000, "00000001", {})
+    truth.declare([raw], "a:set")
+    truth.declare([FileRecord("a", "child.json", 1, "00000001", made_by, parents=(done,))], "a:set")
+    house.engine.step(NOW)
+    assert {task.input_did: str(task.state) for task in house.tasks()} == {done: "done", todo: "submitted"}
+    # Its obligation is filed and met, so that it may leave the buffer.
+    met = dict(house.rows(sa.select(obligation_table.c.did, obligation_table.c.met_at)))
+    assert met == {done: NOW, todo: None}

@@ -90,6 +90,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_journal_file_attempt"), "journal_file", ["attempt"], unique=False)
     op.create_index(op.f("ix_journal_file_run"), "journal_file", ["run"], unique=False)
+    op.create_index("ix_journal_file_age", "journal_file", ["stream", "state", "closed_at"], unique=False)
     op.create_index("ix_journal_file_count", "journal_file", ["origin", "state"], unique=False)
     op.create_index(
         "ix_journal_file_moving",
@@ -158,7 +159,7 @@ def upgrade() -> None:
         sa.Column("input_did", sa.String(length=400), nullable=False),
         sa.Column("step", sa.String(length=32), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("late", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("late", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("run", sa.Integer(), nullable=False),
         sa.Column("file_index", sa.Integer(), nullable=True),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),

@@ -1,0 +1,234 @@
+"""The embedded catalogue: files, parents, datasets and replicas in one SQLite database of the workspace, no server needed.
+
+A database of its own, never joined with the store. A site with MetaCat and Rucio does without it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from declare_daemon.catalogs.protocol import BATCH, Entry, Replica, disagreements
+from dune_prompt.errors import ConfigError, ConflictError, DataError, TransientError
+from dune_prompt.records import FileRecord, MadeBy, split_did
+from dune_prompt.store.database import Store, open_database
+
+SCHEMA = 1
+
+_metadata = sa.MetaData()
+
+_file = sa.Table(
+    "file",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("did", sa.Text, nullable=False, unique=True),
+    sa.Column("size_bytes", sa.Integer, nullable=False),
+    sa.Column("adler32", sa.Text, nullable=False),
+    sa.Column("retired", sa.Boolean, nullable=False, default=False),
+    # Who made it, taken out of the metadata because every question about work left asks for it.
+    sa.Column("campaign", sa.Text),
+    sa.Column("version", sa.Text),
+    sa.Column("stage", sa.Text),
+    sa.Column("metadata", sa.JSON, nullable=False),
+)
+
+_parent = sa.Table(
+    "parent",
+    _metadata,
+    sa.Column("parent_id", sa.Integer, sa.ForeignKey("file.id"), primary_key=True),
+    sa.Column("child_id", sa.Integer, sa.ForeignKey("file.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+_dataset = sa.Table(
+    "dataset",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("did", sa.Text, nullable=False, unique=True),
+)
+
+_member = sa.Table(
+    "member",
+    _metadata,
+    sa.Column("dataset_id", sa.Integer, sa.ForeignKey("dataset.id"), primary_key=True),
+    sa.Column("file_id", sa.Integer, sa.ForeignKey("file.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+_replica = sa.Table(
+    "replica",
+    _metadata,
+    sa.Column("file_id", sa.Integer, sa.ForeignKey("file.id"), primary_key=True),
+    sa.Column("rse", sa.Text, primary_key=True),
+    sa.Column("path", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+
+class EmbeddedCatalog:
+    """Implements `MetadataCatalog` and `ReplicaCatalog` (one storage element, `rse`; no rules)."""
+
+    name = "embedded"
+
+    def __init__(self, database: Store, rse: str) -> None:
+        self._database, self._rse = database, rse
+
+    @classmethod
+    def at(cls, path: Path, *, rse: str = "LOCAL") -> EmbeddedCatalog:
+        """The catalogue in the file `path`, made if it is not there.
+
+        Raises:
+            ConfigError: a newer dune-prompt wrote it.
+        """
+        database = Store(open_database(f"sqlite:///{path}"))
+        with database.read() as connection:
+            schema = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        if schema > SCHEMA:
+            raise ConfigError(f"{path}: written by a newer dune-prompt (schema {schema}, this one reads {SCHEMA}): install that one")
+        if schema < SCHEMA:
+            with database.write() as connection:
+                _metadata.create_all(connection)
+                connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
+        return cls(database, rse)
+
+    def ping(self) -> None:
+        with self._database.read() as connection:
+            connection.execute(sa.select(1))
+
+    def close(self) -> None:
+        self._database.close()
+
+    def ensure_dataset(self, did: str) -> None:
+        split_did(did)
+        with self._database.write() as connection:
+            connection.execute(insert(_dataset).on_conflict_do_nothing(), {"did": did})
+
+    def look(self, dids: Sequence[str], *, with_metadata: bool = False) -> dict[str, Entry]:
+        with self._database.read() as connection:
+            return self._look(connection, dids, with_metadata=with_metadata)
+
+    def _look(self, connection: sa.Connection, dids: Sequence[str], *, with_metadata: bool = False) -> dict[str, Entry]:
+        c = _file.c
+        columns = [c.did, c.size_bytes, c.adler32, c.retired, *([c.metadata] if with_metadata else [])]
+        query = sa.select(*columns)
+        return {row.did: Entry(**row._mapping) for part in _parts(dids) for row in connection.execute(query.where(c.did.in_(part)))}
+
+    def declare(self, records: Sequence[FileRecord], dataset: str) -> None:
+        if not records:
+            return
+        with self._database.write() as connection:
+            entries = self._look(connection, [record.did for record in records])
+            if found := disagreements(entries, records):
+                raise ConflictError("; ".join(found.values()))
+            new = {record.did: record for record in records if record.did not in entries}
+            if new:
+                connection.execute(sa.insert(_file), [_row(record) for record in new.values()])
+            wanted = {record.did for record in records} | {parent for record in new.values() for parent in record.parents}
+            ids = self._ids(connection, wanted)
+            pairs = [(parent, record.did) for record in new.values() for parent in dict.fromkeys(record.parents)]
+            if unknown := next(((parent, child) for parent, child in pairs if parent not in ids), None):
+                raise DataError(f"{unknown[1]}: its parent {unknown[0]} is not declared")
+            if pairs:
+                rows = [{"parent_id": ids[parent], "child_id": ids[child]} for parent, child in pairs]
+                connection.execute(insert(_parent).on_conflict_do_nothing(), rows)
+            self._join(connection, dataset, [ids[record.did] for record in records])
+
+    def _join(self, connection: sa.Connection, dataset: str, file_ids: Iterable[int]) -> None:
+        dataset_id = connection.execute(sa.select(_dataset.c.id).where(_dataset.c.did == dataset)).scalar_one_or_none()
+        if dataset_id is None:
+            raise TransientError(f"{self.name}: dataset {dataset} is missing")
+        rows = [{"dataset_id": dataset_id, "file_id": file_id} for file_id in file_ids]
+        connection.execute(insert(_member).on_conflict_do_nothing(), rows)
+
+    def _ids(self, connection: sa.Connection, dids: Iterable[str]) -> dict[str, int]:
+        query = sa.select(_file.c.did, _file.c.id)
+        return {did: id_ for part in _parts(list(dids)) for did, id_ in connection.execute(query.where(_file.c.did.in_(part)))}
+
+    def children_of(self, dids: Sequence[str], made_by: MadeBy) -> dict[str, tuple[str, ...]]:
+        child, parent = _file.alias("child"), _file.alias("above")
+        query = sa.select(parent.c.did, child.c.did).select_from(
+            parent.join(_parent, _parent.c.parent_id == parent.c.id).join(child, child.c.id == _parent.c.child_id)
+        )
+        query = query.where(_made_by(child, made_by)).order_by(child.c.did)
+        found: dict[str, list[str]] = defaultdict(list)
+        with self._database.read() as connection:
+            for part in _parts(dids):
+                for above, below in connection.execute(query.where(parent.c.did.in_(part))):
+                    found[above].append(below)
+        return {did: tuple(children) for did, children in found.items()}
+
+    def undone(self, dataset: str, made_by: MadeBy) -> list[str]:
+        child = _file.alias("child")
+        done = sa.exists().where(_parent.c.parent_id == _file.c.id, _parent.c.child_id == child.c.id, _made_by(child, made_by))
+        query = (
+            sa.select(_file.c.did)
+            .join(_member, _member.c.file_id == _file.c.id)
+            .join(_dataset, _dataset.c.id == _member.c.dataset_id)
+            .where(_dataset.c.did == dataset, _file.c.retired.is_(False), ~done)
+        )
+        with self._database.read() as connection:
+            return sorted(connection.execute(query).scalars())
+
+    def retire(self, dids: Sequence[str]) -> None:
+        with self._database.write() as connection:
+            for part in _parts(dids):
+                connection.execute(sa.update(_file).where(_file.c.did.in_(part)).values(retired=True))
+
+    def add(self, replicas: Sequence[Replica], dataset: str) -> None:
+        if not replicas:
+            return
+        with self._database.write() as connection:
+            entries = self._look(connection, [replica.did for replica in replicas])
+            for replica in replicas:
+                entry = entries.get(replica.did)
+                if entry is None:
+                    raise DataError(f"{replica.did}: a replica of a file that is not declared")
+                if (entry.size_bytes, entry.adler32) != (replica.size_bytes, replica.adler32):
+                    raise ConflictError(
+                        f"{replica.did}: declared with size {entry.size_bytes}, adler32 {entry.adler32}; "
+                        f"the replica {replica.path} has size {replica.size_bytes}, adler32 {replica.adler32}"
+                    )
+            ids = self._ids(connection, entries)
+            rows = [{"file_id": ids[replica.did], "rse": self._rse, "path": replica.path} for replica in replicas]
+            statement = insert(_replica)
+            statement = statement.on_conflict_do_update(index_elements=["file_id", "rse"], set_={"path": statement.excluded.path})
+            connection.execute(statement, rows)
+            self._join(connection, dataset, ids.values())
+
+    def rules_ok(self, dids: Sequence[str]) -> dict[str, bool]:
+        places = self.places(dids)
+        return {did: did in places for did in dids}
+
+    def places(self, dids: Sequence[str]) -> dict[str, str]:
+        """The path of each file's replica here; files without are absent."""
+        query = sa.select(_file.c.did, _replica.c.path).join(_replica, _replica.c.file_id == _file.c.id).where(_replica.c.rse == self._rse)
+        with self._database.read() as connection:
+            return {did: path for part in _parts(dids) for did, path in connection.execute(query.where(_file.c.did.in_(part)))}
+
+
+def _parts(items: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
+
+
+def _made_by(file: sa.FromClause, made_by: MadeBy) -> sa.ColumnElement[bool]:
+    c = file.c
+    same = (c.campaign == made_by.campaign) & (c.version == made_by.version) & (c.stage == made_by.stage)
+    return same & c.retired.is_(False)
+
+
+def _row(record: FileRecord) -> dict[str, Any]:
+    return {
+        "did": record.did,
+        "size_bytes": record.size_bytes,
+        "adler32": record.adler32,
+        "retired": False,
+        "campaign": record.metadata.get("dune.campaign"),
+        "version": record.metadata.get("core.application.version"),
+        "stage": record.metadata.get("core.application.name"),
+        "metadata": record.metadata,
+    }
