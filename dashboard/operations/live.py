@@ -1,0 +1,150 @@
+"""The operations page as it changes: its parts rendered once a second for everybody who looks, and sent to each tab as they change.
+
+A part is a piece of HTML (or of JSON). Every sample has a number, and each part knows in which sample it changed last, so that a tab
+that was away gets exactly what it missed, however long that was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from dashboard.operations.snapshot import SAMPLE_S, Operations, OperationsReader
+from dune_prompt.errors import TransientError
+
+log = structlog.get_logger(__name__)
+
+TROUBLE = "trouble"
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What a tab is sent: the parts that changed since what it has, as JSON `{"at": …, "parts": {name: text}}`."""
+
+    id: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of the page, and the number of the sample that changed it last."""
+
+    text: str
+    changed_in: int
+
+
+class LiveOperations:
+    """Samples the numbers while somebody looks. `render` turns them into the page's parts, `complain` an error into one."""
+
+    def __init__(
+        self,
+        reader: OperationsReader,
+        render: Callable[[Operations], Mapping[str, str]],
+        complain: Callable[[str], str],
+        *,
+        clock: Callable[[], float] = time.time,
+        sample_s: float = SAMPLE_S,
+    ) -> None:
+        self.reader = reader
+        self._render, self._complain, self._clock, self._sample_s = render, complain, clock, sample_s
+        self._lock = threading.Lock()
+        self._condition = asyncio.Condition()
+        self._watchers = 0
+        self._sampling: asyncio.Task[None] | None = None
+        # Numbers begin anew with each process; its start tells ids of different processes apart.
+        self._epoch = f"{clock():.3f}"
+        self._number = 0
+        self._at = 0.0
+        self._parts: dict[str, Part] = {}
+
+    @property
+    def watchers(self) -> int:
+        """Open streams."""
+        return self._watchers
+
+    @property
+    def at(self) -> float:
+        """When the numbers of the parts were read."""
+        return self._at
+
+    def sample(self) -> tuple[str, dict[str, str]]:
+        """The id and the parts of the page now. Reads the store at most once a second.
+
+        Raises:
+            TransientError: the store is away and was never read.
+        """
+        with self._lock:
+            try:
+                now = self._clock()
+                operations = self.reader.read(now)
+                if operations.at != self._at:
+                    self._keep({**self._render(operations), TROUBLE: ""}, operations.at)
+            except TransientError as error:
+                if not self._parts:
+                    raise
+                log.warning("numbers are old", error=str(error))
+                self._keep({TROUBLE: self._complain(str(error))}, self._at)
+            return self._id(self._number), {name: part.text for name, part in self._parts.items()}
+
+    def _keep(self, texts: Mapping[str, str], at: float) -> None:
+        self._number += 1
+        self._at = at
+        for name, text in texts.items():
+            known = self._parts.get(name)
+            if known is None or known.text != text:
+                self._parts[name] = Part(text, self._number)
+
+    async def follow(self, last_id: str | None) -> AsyncIterator[Update]:
+        """Everything that changed after `last_id` (all, when it is none of ours), and then every sample."""
+        has = self._number_of(last_id)
+        async with self._watched():
+            while True:
+                async with self._condition:
+                    while self._number <= has:
+                        await self._condition.wait()
+                update, has = self._since(has)
+                yield update
+
+    def _since(self, has: int) -> tuple[Update, int]:
+        with self._lock:
+            parts = {name: part.text for name, part in self._parts.items() if part.changed_in > has}
+            return Update(self._id(self._number), json.dumps({"at": self._at, "parts": parts})), self._number
+
+    def _id(self, number: int) -> str:
+        return f"{self._epoch}/{number}"
+
+    def _number_of(self, update_id: str | None) -> int:
+        epoch, _, number = (update_id or "").partition("/")
+        return min(int(number), self._number) if epoch == self._epoch and number.isdecimal() else 0
+
+    @asynccontextmanager
+    async def _watched(self) -> AsyncIterator[None]:
+        """Keep the sampler going while anybody looks."""
+        self._watchers += 1
+        if self._sampling is None:
+            self._sampling = asyncio.create_task(self._sample_on())
+        try:
+            yield
+        finally:
+            self._watchers -= 1
+            if self._watchers == 0 and self._sampling is not None:
+                self._sampling.cancel()
+                self._sampling = None
+
+    async def _sample_on(self) -> None:
+        while True:
+            began = time.monotonic()
+            try:
+                await asyncio.to_thread(self.sample)
+            except TransientError as error:
+                log.warning("no numbers yet", error=str(error))
+            async with self._condition:
+                self._condition.notify_all()
+            await asyncio.sleep(max(0.0, self._sample_s - (time.monotonic() - began)))
