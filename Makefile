@@ -27,7 +27,7 @@ types: $(VENV)/.dev  ## mypy --strict
 	@$(BIN)/mypy
 
 docs: $(VENV)/.dev  ## the documentation, built strictly into site/
-	@$(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.dev  ## tables of speed and memory
 	@$(BIN)/python -m benchmarks $(ARGS)

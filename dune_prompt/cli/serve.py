@@ -42,7 +42,9 @@ def command(site_path: Path, verbose: bool) -> None:
     tokens = Tokens(store, site.workspace)
     loop = StepLoop(engine, site.service.interval)
     router = create_router(engine, tokens, loop.wake)
-    app = create_app(site, store, router, authenticate=tokens.authenticate, slots=lambda: engine.slots)
+    app = create_app(
+        site, store, router, authenticate=tokens.authenticate, slots=lambda: engine.slots, active_campaigns=lambda: installation.campaigns
+    )
     host, port = site.service.address
     loop.start()
     try:
