@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+
+import sqlalchemy as sa
 
 from campaign.definition import Campaign, CampaignFile, load_campaigns
 from campaign.layout import Step, steps_of
@@ -14,6 +17,9 @@ from campaign.scripts import write_scripts
 from declare_daemon.catalogs import Catalogs, open_catalogs
 from dune_prompt.settings import Site, load_site
 from dune_prompt.store import Store, open_store
+
+# A transaction of the engine: the store's, with the engine's lease checked first.
+Write = Callable[[], AbstractContextManager[sa.Connection]]
 
 
 @dataclass(frozen=True, slots=True)

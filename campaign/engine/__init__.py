@@ -81,7 +81,11 @@ class Engine:
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
-        """A transaction of this engine, between its steps: for commands and reports that come from elsewhere."""
+        """A transaction of this engine, under its lease: of a step, or between steps for what comes from elsewhere.
+
+        Raises:
+            LeaseLostError: another engine has taken over.
+        """
         with self._lock, self.installation.store.write() as connection:
             self.lease.check(connection)
             yield connection
@@ -101,8 +105,7 @@ class Engine:
             return 0, 0, []
         if not seen.started and not seen.ended:
             return 0, 0, []
-        with store.write() as connection:
-            self.lease.check(connection)
+        with self.writing() as connection:
             moves = []
             for attempt, task, handle in seen.started:
                 ledger_attempts.update(
@@ -116,9 +119,9 @@ class Engine:
     def _take_in(self, now: float) -> int:
         new = 0
         while self._backfill:
-            new += intake.take_in_known(self.installation, self._backfill[0], now)
+            new += intake.take_in_known(self.installation, self.writing, self._backfill[0], now)
             self._backfill.pop(0)
-        return new + intake.take_in_new(self.installation, now)
+        return new + intake.take_in_new(self.installation, self.writing, now)
 
     def _advance(self, now: float) -> list[Task]:
         """Move on what waited for the registrar, for the step before, or for the end of a delay; mark what became late.
@@ -128,8 +131,7 @@ class Engine:
             late = ledger_tasks.now_late(connection, now)
             ready = self._now_ready(connection, now)
         if settlement.moves or late or ready:
-            with self.installation.store.write() as connection:
-                self.lease.check(connection)
+            with self.writing() as connection:
                 settle.carry_out(self.installation, connection, settlement, now)
                 ledger_tasks.mark_late(connection, late)
                 # Asked again: what has just been settled lets the next steps go.
@@ -160,4 +162,4 @@ class Engine:
         if not tasks:
             return 0
         launcher = self.launchers[site.launchers[0].kind]
-        return launch.launch(self.installation, launcher, self.lease, tasks, now, self.jitter)
+        return launch.launch(self.installation, launcher, self.writing, tasks, now, self.jitter)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
+import structlog
 
 from campaign.engine.watch import Ended
 from campaign.layout import sealed_stages
@@ -18,6 +19,8 @@ from campaign.states import AttemptState, TaskState
 from declare_daemon.journal import HandedOver, hand_over
 from dune_prompt.errors import ConflictError, DataError
 from dune_prompt.records import SIDECAR_SUFFIX, FileRecord, Output, read_json
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,12 @@ def commit(connection: sa.Connection, ended: Sequence[Ended], now: float, jitter
             sealed, error_class, message = (), "conflict", str(error)
         except (DataError, OSError) as error:
             sealed, error_class, message = (), "outputs", f"outputs cannot be committed: {error}"
+        except sa.exc.OperationalError:
+            raise  # the store is away: nothing is known of any attempt
+        except Exception as error:
+            # One odd attempt must not keep all others from being committed.
+            log.exception("fault while committing an attempt", attempt=item.attempt.id)
+            sealed, error_class, message = (), "internal", f"fault in the code: {type(error).__name__}: {error}"
         _close_attempt(connection, item, error_class, message, now)
         if error_class is None:
             moves.append(_succeeded(item, sealed, now))

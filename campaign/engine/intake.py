@@ -8,7 +8,7 @@ import sqlalchemy as sa
 import structlog
 
 from campaign.definition import FINAL_STAGE
-from campaign.installation import ActiveCampaign, Installation
+from campaign.installation import ActiveCampaign, Installation, Write
 from campaign.layout import steps_of
 from campaign.ledger import tasks as ledger_tasks
 from campaign.ledger.tasks import NewTask
@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 BATCH = 500
 
 
-def take_in_new(installation: Installation, now: float) -> int:
+def take_in_new(installation: Installation, write: Write, now: float) -> int:
     """Make tasks of the files the journal has verified since the last time; how many tasks are new."""
     new = 0
     for stream in sorted({campaign.settings.stream for campaign in installation.campaigns.values()}):
@@ -32,7 +32,7 @@ def take_in_new(installation: Installation, now: float) -> int:
             if not files:
                 break
             done = _done(installation, campaigns, files)
-            with installation.store.write() as connection:
+            with write() as connection:
                 new += _create(installation, connection, campaigns, files, done, now)
                 taken_in(connection, [file.id for file in files])
             if len(files) < BATCH:
@@ -40,7 +40,7 @@ def take_in_new(installation: Installation, now: float) -> int:
     return new
 
 
-def take_in_known(installation: Installation, campaign: ActiveCampaign, now: float) -> int:
+def take_in_known(installation: Installation, write: Write, campaign: ActiveCampaign, now: float) -> int:
     """Make tasks of all files of the stream that were there before the campaign; how many tasks are new."""
     new, after = 0, 0
     while True:
@@ -50,7 +50,7 @@ def take_in_known(installation: Installation, campaign: ActiveCampaign, now: flo
             return new
         after = files[-1].id
         done = _done(installation, [campaign], files)
-        with installation.store.write() as connection:
+        with write() as connection:
             new += _create(installation, connection, [campaign], files, done, now)
 
 

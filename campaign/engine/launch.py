@@ -13,7 +13,7 @@ from ulid import ULID
 
 from campaign.engine.commit import failed
 from campaign.engine.watch import job_of
-from campaign.installation import Installation
+from campaign.installation import Installation, Write
 from campaign.launchers.protocol import Launcher
 from campaign.ledger import attempts as ledger_attempts
 from campaign.ledger import tasks as ledger_tasks
@@ -24,7 +24,6 @@ from declare_daemon.journal import FileState, JournalFile, files_by_did
 from declare_daemon.outbox import place_of
 from dune_prompt.errors import TransientError
 from dune_prompt.records import Assignment, InputFile, write_json
-from dune_prompt.store import Lease
 
 _READABLE = (FileState.VERIFIED, FileState.DECLARED, FileState.LEAVING, FileState.LEFT)
 EXTERNAL = "external"  # attempts handed out over HTTP, launched by somebody else
@@ -125,11 +124,10 @@ def write_assignments(prepared: Sequence[Prepared]) -> None:
 
 
 def launch(
-    installation: Installation, launcher: Launcher, lease: Lease, tasks: Sequence[Task], now: float, jitter: Callable[[], float]
+    installation: Installation, launcher: Launcher, write: Write, tasks: Sequence[Task], now: float, jitter: Callable[[], float]
 ) -> int:
     """Submit one job for each task; how many the batch system took."""
-    with installation.store.write() as connection:
-        lease.check(connection)
+    with write() as connection:
         prepared = prepare(installation, connection, tasks, launcher.name, now)
     with installation.store.read() as connection:
         attempts = {attempt.id: attempt for attempt in ledger_attempts.in_flight(connection)}
@@ -142,7 +140,7 @@ def launch(
         handles = launcher.submit([job_of(installation, attempt, task) for attempt, task in mine])
     except (TransientError, OSError) as problem:
         error = str(problem)
-    with installation.store.write() as connection:
+    with write() as connection:
         moves = []
         for attempt, task in mine:
             if handle := handles.get(attempt.id):

@@ -325,3 +325,39 @@ def test_what_the_catalogue_says_is_done_is_not_done_again(house: Any) -> None:
     # Its obligation is filed and met, so that it may leave the buffer.
     met = dict(house.rows(sa.select(obligation_table.c.did, obligation_table.c.met_at)))
     assert met == {done: NOW, todo: None}
+
+
+def test_one_odd_attempt_does_not_keep_the_others_from_being_committed(house: Any, monkeypatch: Any) -> None:
+    from campaign.engine import commit
+
+    house.arrive(2)
+    house.engine.step(NOW)
+    odd, plain = house.launcher.waiting()
+    house.launcher.finish(odd)
+    house.launcher.finish(plain)
+    real = commit.sealed_stages
+    odd_stages = iter([ValueError("odd")])
+
+    def sealed(*arguments: Any) -> Any:
+        for error in odd_stages:
+            raise error
+        return real(*arguments)
+
+    monkeypatch.setattr(commit, "sealed_stages", sealed)
+    house.engine.step(NOW + 1)
+    assert sorted(house.states()) == ["reported", "waiting_retry"]
+
+
+def test_an_engine_that_was_taken_over_writes_nothing_more(house: Any) -> None:
+    from dune_prompt.store import Lease, LeaseLostError
+
+    house.arrive(1)
+    house.engine.step(NOW)
+    Lease.acquire(house.store, "engine", now=NOW + 1)
+    house.launcher.finish(house.launcher.waiting()[0])
+    try:
+        house.engine.step(NOW + 2)
+    except LeaseLostError:
+        assert house.states() == ["submitted"]
+        return
+    raise AssertionError("it went on")

@@ -39,7 +39,7 @@ def take_in(house: Any, count: int) -> None:
     house.launcher.refuse = True
     from campaign.engine import intake
 
-    intake.take_in_new(house.installation, time.time())
+    intake.take_in_new(house.installation, house.engine.writing, time.time())
 
 
 def test_without_a_token_nothing_changes(client: TestClient) -> None:
