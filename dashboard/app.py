@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection
 from typing import Literal
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.exception_handlers import http_exception_handler
+from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
@@ -81,6 +82,12 @@ def create_app(
         if request.url.path.startswith("/api/") or error.status_code < 400:
             return await http_exception_handler(request, error)
         return explain(request, error.status_code, str(error.detail))
+
+    @app.exception_handler(RequestValidationError)
+    async def misunderstood(request: Request, error: RequestValidationError) -> Response:
+        if request.url.path.startswith("/api/"):
+            return await request_validation_exception_handler(request, error)
+        return explain(request, 422, "this address cannot be understood")
 
     @app.exception_handler(TransientError)
     def away(request: Request, error: TransientError) -> Response:

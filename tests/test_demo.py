@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from dune_prompt.cli.demo.daq import KINDS, fault_of
+from dune_prompt.cli.demo.workspace import DemoFolder
+from dune_prompt.process import start_time
 
 
 def demo(workspace: Path, *arguments: str) -> tuple[int, Any]:
@@ -37,6 +40,16 @@ def test_good_files_are_processed_once_and_a_bad_one_is_told_and_a_second_run_co
 
     code, summary = demo(workspace, "--files", "1")
     assert (code, summary["files"], summary["processed_once"]) == (0, 5, 4)
+
+
+def test_two_demos_in_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
+    folder = DemoFolder(tmp_path / "w")
+    folder.buffer.mkdir(parents=True)
+    children = {"1": start_time(1)}
+    folder.processes.write_text(json.dumps({"demo": [os.getpid(), start_time(os.getpid())], "children": children}))
+    code, summary = demo(folder.root)
+    assert code == 40
+    assert f"another demo runs here (process {os.getpid()})" in summary["stderr"]
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:

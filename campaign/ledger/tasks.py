@@ -87,7 +87,8 @@ def create(connection: sa.Connection, tasks: Sequence[NewTask], now: float) -> i
     known: set[tuple[int, str, str]] = set()
     key = (task_table.c.campaign_id, task_table.c.input_did, task_table.c.step)
     for dids in chunks(sorted({task.input_did for task in tasks})):
-        known |= {tuple(row) for row in connection.execute(sa.select(*key).where(task_table.c.input_did.in_(dids)))}
+        same = task_table.c.campaign_id.in_({task.campaign_id for task in tasks}), task_table.c.input_did.in_(dids)
+        known |= {tuple(row) for row in connection.execute(sa.select(*key).where(*same))}
     new = [task for task in tasks if (task.campaign_id, task.input_did, task.step) not in known]
     if not new:
         return 0

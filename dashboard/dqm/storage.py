@@ -64,7 +64,6 @@ class DqmStorage:
             folder.mkdir(parents=True, exist_ok=True)
             for name, picture in pictures.items():
                 _write(folder / name, picture)
-            missing = [picture.name for picture in record.pictures if not (folder / picture.name).is_file()]
             _write(folder / RECORD, content)
         except OSError as error:
             raise TransientError(f"{folder}: cannot be written ({error.strerror})") from error
@@ -72,6 +71,8 @@ class DqmStorage:
             with self._store.write() as connection:
                 before = _row_of(connection, record)
                 _refuse_older(record, before)
+                # Looked at here, because another upload of the same attempt may have brought some.
+                missing = [picture.name for picture in record.pictures if not (folder / picture.name).is_file()]
                 record_id = _write_row(connection, record, before, str(relative), summarise(record, missing), now)
         except ConflictError:
             self._remove(str(relative))

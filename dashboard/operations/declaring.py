@@ -1,4 +1,4 @@
-"""What the declare daemon has done and what it is stuck at, from its journal."""
+"""What the declare daemon has done, what it is stuck at, and what it misses, from its own status."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from declare_daemon.journal import FileState, counts
+from declare_daemon.journal import FileState
 from declare_daemon.journal.states import WAITING
 from declare_daemon.journal.tables import file_table
+from declare_daemon.status import Alarm, read_status
+from dune_prompt.settings import Site
 
-PROBLEMS = (FileState.CONFLICT, FileState.QUARANTINED, FileState.REJECTED, FileState.UNMATCHED)
 SHOWN = 30
 
 
@@ -29,7 +30,8 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Declaring:
-    """The journal: files by origin and state, the files somebody must look at, and how many are tried again and why."""
+    """The journal: files by origin (raw: `buffer`, derived: `outbox`) and state, the files somebody must look at, how many are tried
+    again and why, and what outside does not answer (`alarms`)."""
 
     buffer: dict[str, int]
     outbox: dict[str, int]
@@ -40,33 +42,29 @@ class Declaring:
     problems: list[Problem]
     retrying: int
     retry_reason: str | None
+    alarms: list[Alarm]
 
 
-def read_declaring(connection: sa.Connection) -> Declaring:
-    """Counts over all files, raw (`buffer`) and derived (`outbox`), and the newest problems."""
+def read_declaring(connection: sa.Connection, site: Site, now: float) -> Declaring:
+    """Counts over all files, the newest problems, the open alarms."""
     f = file_table.c
-    by_origin = counts(connection)
-    both = {state: sum(of_origin.get(state, 0) for of_origin in by_origin.values()) for state in FileState}
-    problems = [
-        Problem(row.name, row.did, row.origin, row.state, row.reason or "no reason given", row.found_at, row.run)
-        for row in connection.execute(
-            sa.select(f.name, f.did, f.origin, f.state, f.reason, f.found_at, f.run)
-            .where(f.state.in_(PROBLEMS))
-            .order_by(f.id.desc())
-            .limit(SHOWN)
-        )
-    ]
+    status = read_status(connection, site, now, limit=SHOWN)
+    both = {state: sum(of_origin.get(state, 0) for of_origin in status.counts.values()) for state in FileState}
     retried = (f.state.in_(WAITING), f.tries > 0)
     retrying = connection.execute(sa.select(sa.func.count()).select_from(file_table).where(*retried)).scalar_one()
     latest = sa.select(f.reason).where(*retried, f.reason.is_not(None)).order_by(f.next_try.desc()).limit(1)
     return Declaring(
-        buffer={state.value: number for state, number in by_origin.get("buffer", {}).items()},
-        outbox={state.value: number for state, number in by_origin.get("outbox", {}).items()},
+        buffer={state.value: number for state, number in status.counts["buffer"].items()},
+        outbox={state.value: number for state, number in status.counts["outbox"].items()},
         declared=sum(both[state] for state in (FileState.DECLARED, FileState.LEAVING, FileState.LEFT)),
         waiting=sum(both[state] for state in WAITING),
         quarantined=both[FileState.QUARANTINED],
         conflicts=both[FileState.CONFLICT],
-        problems=problems,
+        problems=[
+            Problem(file.name, file.did, file.origin, file.state.value, file.reason or "no reason given", file.found_at, file.run)
+            for file in status.stopped
+        ],
         retrying=retrying,
         retry_reason=connection.execute(latest).scalar_one_or_none() if retrying else None,
+        alarms=status.alarms,
     )

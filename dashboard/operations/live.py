@@ -122,7 +122,8 @@ class LiveOperations:
 
     def _number_of(self, update_id: str | None) -> int:
         epoch, _, number = (update_id or "").partition("/")
-        return min(int(number), self._number) if epoch == self._epoch and number.isdecimal() else 0
+        known = epoch == self._epoch and number.isdecimal() and len(number) < 16
+        return min(int(number), self._number) if known else 0
 
     @asynccontextmanager
     async def _watched(self) -> AsyncIterator[None]:
@@ -145,6 +146,9 @@ class LiveOperations:
                 await asyncio.to_thread(self.sample)
             except TransientError as error:
                 log.warning("no numbers yet", error=str(error))
+            except Exception:
+                # A fault in the code must be seen in the log every time, and must not end the updates for good.
+                log.exception("numbers cannot be read or drawn")
             async with self._condition:
                 self._condition.notify_all()
             await asyncio.sleep(max(0.0, self._sample_s - (time.monotonic() - began)))

@@ -54,12 +54,14 @@ def read_rates(connection: sa.Connection, campaigns: Campaigns, window: Window, 
     end = floor(now / window.bin_s) * window.bin_s
     begin = end - window.length_s
     bins = window.length_s // window.bin_s
-    closed_in_window = sa.or_(
-        c.closed_at.between(begin, end), sa.and_(c.closed_at.is_(None), c.created_at.between(begin, end))
-    )  # two ranges, so that each can use an index
-    arrived, arrived_bytes = _bins(connection, campaigns, sa.func.coalesce(c.closed_at, c.created_at), closed_in_window, begin, window)
-    done_in_window = sa.and_(c.done_at.between(begin, end), c.attempts > 0)
-    processed, processed_bytes = _bins(connection, campaigns, c.done_at, done_in_window, begin, window)
+
+    def inside(time: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
+        return sa.and_(time >= begin, time < end)
+
+    # Two ranges, so that each can use an index.
+    arrived_in_window = sa.or_(inside(c.closed_at), sa.and_(c.closed_at.is_(None), inside(c.created_at)))
+    arrived, arrived_bytes = _bins(connection, campaigns, sa.func.coalesce(c.closed_at, c.created_at), arrived_in_window, begin, window)
+    processed, processed_bytes = _bins(connection, campaigns, c.done_at, sa.and_(inside(c.done_at), c.attempts > 0), begin, window)
     return Rates(
         window=window.name,
         begin=begin,
@@ -86,10 +88,5 @@ def _bins(
         .where(in_window, c.step.in_(final_steps(campaigns)), c.campaign_id.in_(campaigns))
         .group_by(index)
     )
-    files: dict[int, int] = {}
-    size_bytes = 0
-    for number, count, size in connection.execute(statement):
-        if number < window.length_s // window.bin_s:
-            files[number] = count
-            size_bytes += int(size)
-    return files, size_bytes
+    rows = connection.execute(statement).all()
+    return {number: files for number, files, _ in rows}, sum(int(size_bytes) for *_, size_bytes in rows)

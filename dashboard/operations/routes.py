@@ -36,7 +36,7 @@ def render_parts(operations: Operations) -> dict[str, str]:
         "latency": rendering.render("parts/latency.html", windows=WINDOWS, latency=o.latency),
         "runs": rendering.render("parts/runs.html", runs=o.runs),
         "failures": rendering.render("parts/failures.html", failures=o.failures, failure_classes=o.failure_classes),
-        "declaring": rendering.render("parts/declaring.html", declaring=o.declaring),
+        "declaring": rendering.render("parts/declaring.html", at=o.at, declaring=o.declaring),
         "rates_data": str(rendering.data({name: asdict(rates) for name, rates in o.rates.items()})),
         # What a run's page looks at: a run whose text differs has news.
         "run_marks": str(rendering.data(_run_marks(o))),

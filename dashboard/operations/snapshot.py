@@ -104,7 +104,7 @@ class OperationsReader:
         self._runs = _Paced(lambda connection, campaigns, _now: read_runs(connection, campaigns, newest_runs(connection, campaigns)))
         self._promptness = _Paced(read_promptness)
         self._deadline = _Paced(lambda connection, campaigns, now: (read_next_deadline(connection, campaigns, now),))
-        self._declaring = _Paced(lambda connection, _campaigns, _now: read_declaring(connection))
+        self._declaring = _Paced(lambda connection, _campaigns, now: read_declaring(connection, site, now))
         self._buffer = _Paced(lambda connection, _campaigns, now: read_buffer_fill(connection, site.buffer, self._disk.space(now)))
         self._failures = _Paced(read_failures)
         self._classes = _Paced(read_failure_classes)

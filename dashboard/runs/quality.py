@@ -60,9 +60,10 @@ def read_judged(connection: sa.Connection, campaign: str, version: str, run: int
     text = sa.cast(d.summary, sa.Text).label("text")
     statement = sa.select(d.id, d.input_did, d.file_index, d.attempt, d.detector, d.made_at, d.folder, text)
     rows = []
-    for *columns, content in connection.execute(statement.where(d.run == run, d.campaign == campaign, d.version == version)):
-        summary = from_json(content)
-        rows.append(Judged(*columns, summary, planes_of(summary)))
+    for row in connection.execute(statement.where(d.run == run, d.campaign == campaign, d.version == version)):
+        summary = from_json(row.text)
+        planes = planes_of(summary)
+        rows.append(Judged(row.id, row.input_did, row.file_index, row.attempt, row.detector, row.made_at, row.folder, summary, planes))
     return sorted(rows, key=lambda row: (row.file_index is None, row.file_index, row.input_did))
 
 

@@ -34,7 +34,7 @@ def create_router(site: Site, store: Store, live: LiveOperations) -> APIRouter:
 
     @router.get("/runs")
     def runs(run: str = "", below: Annotated[int | None, Query(ge=0)] = None) -> Response:
-        if run.strip().isdecimal():
+        if run.isdecimal() and len(run) < 10:
             return RedirectResponse(f"/runs/{int(run)}", 303)
         with store.read() as connection:
             campaigns = counted_campaigns(connection)

@@ -10,8 +10,10 @@
     const rates = JSON.parse(source.textContent)[shown];
     const perMinute = 60 / rates.bin_s;
     const scaled = (counts) => counts.map((n) => n * perMinute);
-    const begins = rates.arrived.map((_, i) => rates.begin + i * rates.bin_s);
-    const data = [begins, scaled(rates.arrived), scaled(rates.processed)];
+    // A step is drawn from the begin of its bin to that of the next: the last one needs an end.
+    const edges = [...rates.arrived, 0].map((_, i) => rates.begin + i * rates.bin_s);
+    const steps = (counts) => [...scaled(counts), counts.at(-1) * perMinute];
+    const data = [edges, steps(rates.arrived), steps(rates.processed)];
     const stepped = uPlot.paths.stepped({ align: 1 });
     const { clock, line, axis, xAxis, colour } = plots;
     plots.draw(

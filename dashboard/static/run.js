@@ -3,6 +3,9 @@
 (() => {
   let source = {}; // what the server sent last of each exchanged part
 
+  // 2000000 as 2M; what uPlot leaves without a number stays so.
+  const short = (value) => (value === null || value < 1000 ? value : value < 1e6 ? `${value / 1000}k` : `${value / 1e6}M`);
+
   function draw() {
     const { plots: shown, trend, plane } = JSON.parse(document.getElementById("plots-data").textContent);
     const { line, scatter, axis, xAxis, colour } = plots;
@@ -58,7 +61,7 @@
             { label: "from e" },
             line("hits", `plane-${plane.toLowerCase()}`, { paths: uPlot.paths.stepped({ align: 1 }), fill: () => colour(`plane-${plane.toLowerCase()}`, 0.2) }),
           ],
-          axes: [xAxis("charge / electrons"), axis("hits", { size: 52 })],
+          axes: [xAxis("charge / electrons", { values: (_u, ticks) => ticks.map(short) }), axis("hits", { size: 52 })],
         },
         [edges, [...counts, null]],
       );

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import os
 from pathlib import Path
@@ -72,6 +73,27 @@ def test_a_partial_upload_is_visible_and_can_be_completed(upload: Any, record: A
     assert rows(store)[0].summary["pictures_missing"] == sorted(names[1:])
     answer = upload(content, pictures={name: make_png() for name in names[1:]})
     assert (answer.status_code, answer.json()["pictures_missing"]) == (200, [])
+    assert rows(store)[0].summary["pictures_missing"] == []
+
+
+def test_two_uploads_of_one_attempt_at_once_tell_in_the_end_what_is_there(
+    record: Any, store: Any, site: Any, make_png: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second comes, with the other pictures, after the first has written its files and before it writes its row."""
+    content = json.dumps(record(attempt=OLD, elements=1)).encode()
+    parsed, keep = read_record(content), DqmStorage(store, site.workspace)
+    first, *others = (picture.name for picture in parsed.pictures)
+    write = storage._write
+    came: list[bool] = []
+
+    def write_with_a_rival(path: Path, data: Any) -> None:
+        write(path, data)
+        if path.name == storage.RECORD and not came:
+            came.append(True)
+            keep.keep(parsed, content, {name: io.BytesIO(make_png()) for name in others}, 2.0)
+
+    monkeypatch.setattr(storage, "_write", write_with_a_rival)
+    assert keep.keep(parsed, content, {first: io.BytesIO(make_png())}, 1.0).pictures_missing == []
     assert rows(store)[0].summary["pictures_missing"] == []
 
 

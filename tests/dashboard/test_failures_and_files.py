@@ -109,15 +109,21 @@ def test_a_file_system_that_refuses_is_away_and_one_that_answers_is_back(tmp_pat
     assert space.total_bytes > space.free_bytes > 0
 
 
-def test_the_journal_is_counted_and_its_problems_are_listed(ledger: Any, store: Any) -> None:
+def test_the_journal_is_counted_and_its_problems_are_listed(ledger: Any, store: Any, site: Any) -> None:
     states = ["declared", "declared", "found", "verified", "left", "quarantined", "conflict", "unmatched"]
     for i, state in enumerate(states):
-        ledger.file(f"raw{i}.hdf5", state=state, reason=f"because {state}" if i > 4 else None, tries=3 if state == "verified" else 0)
+        ledger.file(
+            f"raw{i}.hdf5",
+            state=state,
+            reason=f"because {state}" if i > 4 else None,
+            found_at=NOW + i,
+            tries=3 if state == "verified" else 0,
+        )
     ledger.files[3]["reason"] = "metacat: no answer"
     ledger.file("gauss.npz", origin="outbox", state="declared")
     ledger.write()
     with store.read() as connection:
-        declaring = read_declaring(connection)
+        declaring = read_declaring(connection, site, NOW)
     assert declaring.buffer == {"declared": 2, "found": 1, "verified": 1, "left": 1, "quarantined": 1, "conflict": 1, "unmatched": 1}
     assert declaring.outbox == {"declared": 1}
     assert (declaring.declared, declaring.waiting, declaring.quarantined, declaring.conflicts) == (4, 2, 1, 1)
@@ -127,6 +133,30 @@ def test_the_journal_is_counted_and_its_problems_are_listed(ledger: Any, store: 
         ("quarantined", "because quarantined"),
     ]
     assert (declaring.retrying, declaring.retry_reason) == (1, "metacat: no answer")
+
+
+def test_what_does_not_answer_is_an_alarm_until_it_is_back(ledger: Any, store: Any, site: Any, client: Any) -> None:
+    away = {
+        "at": NOW - 600,
+        "room": "declare",
+        "subject": "catalog:embedded",
+        "before": "back",
+        "after": "away",
+        "by": None,
+        "message": "<no> answer",
+    }
+    ledger.events.append(away)
+    ledger.write()
+    with store.read() as connection:
+        (alarm,) = read_declaring(connection, site, NOW).alarms
+    assert (alarm.subject, alarm.since, alarm.message) == ("catalog:embedded", NOW - 600, "<no> answer")
+    page = client.get("/").text
+    assert "catalog:embedded is away" in page
+    assert "&lt;no&gt; answer" in page
+    ledger.events.append(away | {"at": NOW, "before": "away", "after": "back", "message": None})
+    ledger.write()
+    with store.read() as connection:
+        assert read_declaring(connection, site, NOW).alarms == []
 
 
 def test_a_service_without_a_lease_is_down(store: Any, tmp_path: Path, lease: Any) -> None:

@@ -84,7 +84,7 @@ def test_a_tab_that_was_away_gets_exactly_what_it_missed() -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("last_id", ["", "garbage", "1.000/5", "1718795400.000/x", "²"])
+@pytest.mark.parametrize("last_id", ["", "garbage", "1.000/5", "1718795401.000/x", "1718795401.000/²", "1718795401.000/" + "9" * 5000])
 def test_an_id_of_another_process_is_answered_with_everything(last_id: str) -> None:
     updates = asyncio.run(take(make_live(Reader()), last_id, 1))
     assert "fixed" in updates[0][1]
@@ -99,6 +99,24 @@ def test_an_id_from_the_future_waits_for_the_next_sample() -> None:
         assert "fixed" not in updates[0][1]
 
     asyncio.run(scenario())
+
+
+def test_a_fault_in_the_code_does_not_end_the_updates(capsys: pytest.CaptureFixture[str]) -> None:
+    async def scenario() -> None:
+        live = make_live(Reader())
+        render, faults = live._render, [True, True]
+
+        def faulty(operations: Any) -> Any:
+            if faults:
+                faults.pop()
+                raise ValueError("a fault")
+            return render(operations)
+
+        live._render = faulty
+        assert (await asyncio.wait_for(take(live, None, 1), 5))[0][1]["fixed"] == "x"
+
+    asyncio.run(scenario())
+    assert "a fault" in "".join(capsys.readouterr())
 
 
 def test_all_tabs_share_one_reading_and_none_is_made_for_nobody() -> None:

@@ -120,7 +120,10 @@ def test_an_unknown_page_is_a_page_and_an_unknown_api_is_json(client: Any, ledge
     assert "<script>alert" not in page.text
     assert client.get("/api/v1/nothing").json() == {"detail": "Not Found"}
     assert client.get("/runs/12").status_code == 404
-    assert client.get("/runs/0x12").status_code == 422
+    misunderstood = client.get("/runs/0x12")
+    assert misunderstood.status_code == 422
+    assert misunderstood.headers["content-type"].startswith("text/html")
+    assert client.get("/api/v1/dqm/runs/0x12").json()["detail"][0]["loc"] == ["path", "run"]
 
 
 def test_only_the_last_part_of_a_long_log_is_shown(client: Any, ledger: Any) -> None:
@@ -167,7 +170,8 @@ def test_a_run_is_found_by_its_number(client: Any, ledger: Any) -> None:
     ledger.write()
     answer = client.get("/runs?run=27305", follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "/runs/27305")
-    assert client.get("/runs?run=//evil.org", follow_redirects=False).status_code == 200
+    for other in ("//evil.org", "9" * 5000, "²", ""):
+        assert client.get("/runs", params={"run": other}, follow_redirects=False).status_code == 200
 
 
 def test_the_story_of_a_file_is_told_in_order(client: Any, ledger: Any) -> None:

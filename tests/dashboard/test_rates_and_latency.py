@@ -43,18 +43,20 @@ def test_bins_hold_what_arrived_and_was_processed_in_them(ledger: Any, store: An
     assert rates.arrived_bytes == sum(1000 + i for i, item in enumerate(content) if rates.begin <= item[0] < end)
 
 
-def test_the_first_bin_begins_where_it_says(ledger: Any, store: Any) -> None:
+def test_the_bins_begin_and_end_where_they_say(ledger: Any, store: Any) -> None:
     ledger.campaign()
     begin = 1_718_795_400.0 - 600
     ledger.task(1, 0, closed_at=begin)
     ledger.task(1, 1, closed_at=begin - 0.001)
     ledger.task(1, 2, closed_at=begin + 9.999)
     ledger.task(1, 3, closed_at=begin + 10)
+    ledger.task(1, 4, closed_at=begin + 600)
     ledger.write()
     with store.read() as connection:
         rates = read_rates(connection, counted_campaigns(connection), WINDOWS[0], NOW)
     assert rates.begin == begin
-    assert rates.arrived[:2] == [2, 1]
+    assert rates.arrived == [2, 1] + [0] * 58
+    assert rates.arrived_bytes == 3 * 4_000_000_000
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=50), st.floats(0, 1))

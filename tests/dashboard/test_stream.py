@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
+import httpx2 as httpx
+import sqlalchemy as sa
 
 
 @contextmanager
@@ -74,3 +76,23 @@ def test_after_a_break_the_browsers_last_id_counts_more_than_the_address(served:
                 break
     assert "27305" in parts["runs"]
     assert "failures" not in parts
+
+
+def test_when_the_last_tab_is_closed_nobody_reads_the_store_any_more(served: str, ledger: Any, store: Any) -> None:
+    ledger.write()
+    seen: list[float] = []
+
+    def note(*_: Any) -> None:
+        seen.append(time.monotonic())
+
+    with events(served) as stream:
+        next(stream)
+        next(stream)
+        sa.event.listen(store.engine, "before_cursor_execute", note)
+        next(stream)
+        assert seen
+    deadline = time.monotonic() + 10
+    while time.monotonic() - seen[-1] < 1.5:
+        assert time.monotonic() < deadline, "the sampler goes on"
+        time.sleep(0.1)
+    sa.event.remove(store.engine, "before_cursor_execute", note)

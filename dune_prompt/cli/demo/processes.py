@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 from dune_prompt.cli.demo.workspace import DemoFolder
-from dune_prompt.errors import DunePromptError
+from dune_prompt.errors import ConflictError, DunePromptError
 from dune_prompt.process import kill_group, start_time
+from dune_prompt.records import write_json
 
 PATIENCE_S = 15.0
 RESTARTS = 5
@@ -36,7 +37,7 @@ class Processes:
                 self._commands[name], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
         known = {child.pid: start_time(child.pid) for child in self._children.values()}
-        self._folder.processes.write_text(json.dumps(known))
+        write_json(self._folder.processes, {"demo": [os.getpid(), start_time(os.getpid())], "children": known})
 
     def check(self) -> list[str]:
         """Start again what died; a sentence for each.
@@ -81,11 +82,19 @@ class Processes:
 
 
 def stop_leftovers(folder: DemoFolder) -> int:
-    """End the processes of a demo that was killed in this workspace; how many there were."""
+    """End the processes of a demo that was killed in this workspace; how many there were.
+
+    Raises:
+        ConflictError: that demo is alive.
+    """
     try:
-        known: dict[str, int | None] = json.loads(folder.processes.read_text())
+        content = json.loads(folder.processes.read_text())
     except (OSError, ValueError):
         return 0
+    pid, started = content["demo"]
+    if started is not None and start_time(pid) == started:
+        raise ConflictError(f"{folder.root}: another demo runs here (process {pid}); stop it, or give another folder with --workspace")
+    known: dict[str, int | None] = content["children"]
     left = [int(pid) for pid, started in known.items() if started is not None and start_time(int(pid)) == started]
     for pid in left:
         with contextlib.suppress(ProcessLookupError):
