@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -127,7 +128,7 @@ def cli_page() -> str:
 
     lines = [WARNING, "# Command line", ""]
     for path, command in commands(program, "dune-prompt"):
-        context = click.Context(command, info_name=path, terminal_width=110, max_content_width=110)
+        context = click.Context(command, info_name=path, terminal_width=110, max_content_width=110, help_option_names=["-h", "--help"])
         lines += [f"## {path}", "", "```", command.get_help(context), "```", ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -145,10 +146,18 @@ def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Com
 PAGES = {"settings.md": settings_page, "states.md": states_page, "cli.md": cli_page}
 
 
-def main() -> None:
+def main(*, check: bool) -> None:
+    """Write the pages, or with `check` only say which are out of date."""
+    old = []
     for name, page in PAGES.items():
-        (FOLDER / name).write_text(page(), "utf-8")
+        path, text = FOLDER / name, page()
+        if check:
+            old += [name] if not path.exists() or path.read_text("utf-8") != text else []
+        else:
+            path.write_text(text, "utf-8")
+    if old:
+        sys.exit(f"out of date: {', '.join(old)}; run `python docs/generate.py`")
 
 
 if __name__ == "__main__":
-    main()
+    main(check="--check" in sys.argv)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -26,9 +27,10 @@ def generate() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["settings.md", "states.md", "cli.md"])
-def test_reference_pages_are_what_the_code_says(generate: ModuleType, page: str) -> None:
-    assert (DOCS / "reference" / page).read_text("utf-8") == generate.PAGES[page](), "run `python docs/generate.py`"
+def test_reference_pages_are_what_the_code_says() -> None:
+    # In a process of its own: click keeps the help option of a command as it was first asked for.
+    done = subprocess.run([sys.executable, str(DOCS / "generate.py"), "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_commands_in_the_guides_exist_with_their_options(generate: ModuleType) -> None:
