@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from benchmarks.installation import Pipeline
 from campaign.ledger.tables import task_table
 
+SETTLE_S = 4.0
+
 
 def cpu_s(pid: int) -> float:
     """CPU time of a process without its children (`proc(5)`, fields 14 and 15 of `stat`)."""
@@ -25,14 +27,16 @@ def cpu_s(pid: int) -> float:
 
 
 def measure(files: int, slots: int) -> dict[str, float]:
-    """Let `files` files wait, start everything, and time it from the first task to the last."""
+    """Let everything start, then `files` files arrive at once; timed from the first task made to the last one done."""
     with tempfile.TemporaryDirectory() as folder:
         pipeline = Pipeline(Path(folder) / "p", slots=slots)
-        pipeline.write_files(files)
         pipeline.start()
+        time.sleep(SETTLE_S)
         try:
+            before = {name: cpu_s(process.pid) for name, process in pipeline.processes.items()}
+            pipeline.write_files(files)
             pipeline.wait_until_processed(60 + files)
-            cpu = {name: cpu_s(process.pid) for name, process in pipeline.processes.items()}
+            cpu = {name: cpu_s(process.pid) - before[name] for name, process in pipeline.processes.items()}
             columns = (task_table.c.closed_at, task_table.c.created_at, task_table.c.started_at, task_table.c.done_at)
             with pipeline.store.read() as connection:
                 rows = connection.execute(sa.select(*columns)).all()
@@ -54,7 +58,7 @@ def trickle(files: int, rate_hz: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         pipeline = Pipeline(Path(folder) / "p", slots=2)
         pipeline.start()
-        time.sleep(3)
+        time.sleep(SETTLE_S)
         try:
             for _ in range(files):
                 pipeline.write_files(1)

@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 ENDED_BY = "ended_by"
 GIVEN_UP = "given up"
+# Memory of all processes is a walk through /proc, milliseconds of it.
+LIMITS_EVERY_S = 1.0
 # Jobs share the machine: one thread each, or two numerical libraries fight for every core.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
@@ -36,6 +38,7 @@ class LocalLauncher:
     def __init__(self) -> None:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._told: set[str] = set()
+        self._limits_checked_at = 0.0
 
     def submit(self, jobs: Sequence[Job]) -> Mapping[str, str]:
         handles: dict[str, str] = {}
@@ -78,7 +81,9 @@ class LocalLauncher:
             else:
                 statuses[job.attempt] = JobStatus(Seen.RUNNING, handle=handle)
                 alive[job.attempt] = (job, int(pid))
-        self._enforce_limits(alive, now)
+        if abs(now - self._limits_checked_at) >= LIMITS_EVERY_S:
+            self._limits_checked_at = now
+            self._enforce_limits(alive, now)
         for attempt in self._told - {job.attempt for job in jobs}:  # what is no longer asked for is settled
             self._told.discard(attempt)
             self._children.pop(attempt, None)
