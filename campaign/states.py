@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from dune_prompt.state import State
 
 
-class TaskState(StrEnum):
+class TaskState(State):
     """How far a task is."""
-
-    sentence: str
-
-    def __new__(cls, value: str, sentence: str = "") -> TaskState:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.sentence = sentence
-        return member
 
     BLOCKED = "blocked", "waits for the stage before it"
     READY = "ready", "waits for a free slot"
@@ -28,16 +20,8 @@ class TaskState(StrEnum):
     WAIVED = "waived", "somebody decided that it need not be processed"
 
 
-class AttemptState(StrEnum):
+class AttemptState(State):
     """How far an attempt is."""
-
-    sentence: str
-
-    def __new__(cls, value: str, sentence: str = "") -> AttemptState:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.sentence = sentence
-        return member
 
     SUBMITTING = "submitting", "is being handed to the batch system"
     SUBMITTED = "submitted", "waits in the batch system"

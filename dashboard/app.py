@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
+from campaign.service.access import Authenticate, caller_from
 from dashboard import rendering
-from dashboard.access import Authenticate, caller_from
 from dashboard.dqm.routes import create_router as create_dqm_router
 from dashboard.operations.routes import create_router as create_operations_router
 from dashboard.operations.routes import live_operations

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from declare_daemon.checksum import adler32_of
+from dune_prompt.checksum import adler32_of
 from dune_prompt.errors import ConflictError, DataError
 from dune_prompt.records import SIDECAR_SUFFIX
 

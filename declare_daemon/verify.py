@@ -12,7 +12,6 @@ import sqlalchemy as sa
 import structlog
 
 from declare_daemon.arrivals import NO_STREAM
-from declare_daemon.checksum import adler32_of
 from declare_daemon.journal.files import JournalFile, due, files_by_did, files_by_id, insert_missing
 from declare_daemon.journal.states import FileState
 from declare_daemon.journal.tables import file_table, intake_table, step_table
@@ -23,6 +22,7 @@ from declare_daemon.outbox import Outbox, place_of, root_of
 from declare_daemon.scanner import has_sidecar
 from declare_daemon.slow_work import QUICK_BYTES, SlowWork
 from declare_daemon.verdicts import Judge, Verdicts
+from dune_prompt.checksum import adler32_of
 from dune_prompt.errors import DataError, TransientError
 from dune_prompt.records import FileRecord
 from dune_prompt.settings import Site, StreamSettings

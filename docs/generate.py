@@ -118,7 +118,7 @@ def states_page() -> str:
     lines += ["", "## Files", "", "| state | a file in it | may go to |", "|---|---|---|"]
     for file_state in FileState:
         after = ", ".join(sorted(f"`{item}`" for item in FILE_TRANSITIONS[file_state])) or "-"
-        lines.append(f"| `{file_state}` | {file_state.meaning} | {after} |")
+        lines.append(f"| `{file_state}` | {file_state.sentence} | {after} |")
     return "\n".join(lines) + "\n"
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dune_prompt.checksum import adler32_of
 from dune_prompt.errors import DataError
 from dune_prompt.records import SIDECAR_SUFFIX, FileRecord, read_json
-from stages.derived import adler32_of
 from stages.stage import StageContext, StageResult
 
 _TEXT, _WHOLE, _NUMBER, _WHOLES = "text", "a whole number", "a number", "a list of whole numbers, not empty"
@@ -67,7 +67,7 @@ def _faults(path: Path) -> Iterator[str]:
     """What is wrong with one file and its sidecar, each naming the file or key."""
     try:
         record = FileRecord.from_json(read_json(_sidecar(path)), _sidecar(path).name)
-        size_bytes, adler32 = path.stat().st_size, adler32_of(path)
+        size_bytes, adler32 = adler32_of(path)
     except DataError as error:
         yield str(error)
         return

@@ -1,15 +1,13 @@
-"""Names, checksums and sidecars of derived files."""
+"""Names and sidecars of derived files."""
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path, PurePath
 from typing import Any
 
+from dune_prompt.checksum import adler32_of
 from dune_prompt.records import SIDECAR_SUFFIX, FileRecord, Output, check_name, read_json, write_json
 from stages.stage import StageContext
-
-CHUNK_BYTES = 1 << 20
 
 # What a derived file inherits from its raw parent.
 _INHERITED = (
@@ -35,17 +33,6 @@ def derived_name(context: StageContext, what: str, extension: str) -> str:
     return check_name(f"{stem}_{context.payload.campaign}_{context.payload.version}_{what}.{extension}")
 
 
-def adler32_of(path: Path) -> str:
-    """Adler-32 of a file as 8 lower-case hexadecimal digits, read in 1 MiB pieces."""
-    buffer = bytearray(CHUNK_BYTES)
-    view = memoryview(buffer)
-    value = 1
-    with path.open("rb", buffering=0) as file:
-        while size := file.readinto(buffer):
-            value = zlib.adler32(view[:size], value)
-    return f"{value:08x}"
-
-
 def write_sidecar(
     context: StageContext, name: str, *, what: str, data_tier: str, file_format: str, extra: dict[str, Any] | None = None
 ) -> None:
@@ -69,11 +56,12 @@ def write_sidecar(
         "retention.status": "active",
     }
     namespace = str(payload.outputs["namespace"])
+    size_bytes, adler32 = adler32_of(path)
     record = FileRecord(
         namespace=namespace,
         name=name,
-        size_bytes=path.stat().st_size,
-        adler32=adler32_of(path),
+        size_bytes=size_bytes,
+        adler32=adler32,
         metadata=metadata | (extra or {}),
         parents=(context.raw.did,) if context.raw.did else (),
         dataset=f"{namespace}:{payload.campaign}_{payload.version}_{what}_{runs[0]:06d}",
@@ -86,6 +74,6 @@ def describe(folder: Path, name: str) -> Output:
     path = folder / check_name(name)
     sidecar = path.with_name(name + SIDECAR_SUFFIX)
     if not sidecar.exists():
-        return Output(name, path.stat().st_size, adler32_of(path))
+        return Output(name, *adler32_of(path))
     record = FileRecord.from_json(read_json(sidecar), str(sidecar))
     return Output(name, record.size_bytes, record.adler32, declared=True)

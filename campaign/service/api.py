@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 
 from campaign import operate
@@ -15,6 +14,7 @@ from campaign.engine import Engine, StepSummary
 from campaign.engine.launch import EXTERNAL
 from campaign.engine.slices import UnknownCampaignError, hand_out
 from campaign.ledger import attempts as ledger_attempts
+from campaign.service.access import caller_from
 from campaign.service.tokens import Principal, Tokens
 from campaign.status import CampaignStatus, campaign_statuses
 from dune_prompt.errors import DataError
@@ -66,14 +66,9 @@ class StatusAnswer(BaseModel):
 def create_router(engine: Engine, tokens: Tokens, wake: Callable[[], None]) -> APIRouter:
     """The routes of `engine` under /api/v1."""
     router = APIRouter(prefix="/api/v1")
-    bearer = HTTPBearer(auto_error=False)
     store = engine.installation.store
 
-    def caller(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> Principal:
-        principal = tokens.authenticate(credentials.credentials) if credentials else None
-        if principal is None:
-            raise HTTPException(401, "a valid token is needed (Authorization: Bearer …)", {"WWW-Authenticate": "Bearer"})
-        return principal
+    caller = caller_from(tokens.authenticate)
 
     def operator(principal: Annotated[Principal, Depends(caller)]) -> Principal:
         if principal.kind != "operator":

@@ -12,8 +12,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 from pydantic import BaseModel
 
+from campaign.service.access import Caller
 from campaign.service.tokens import Principal
-from dashboard.access import Caller
 from dashboard.dqm.storage import RECORD, DqmStorage, Stored
 from dashboard.dqm.summary import Summary
 from dashboard.dqm.tables import dqm_table

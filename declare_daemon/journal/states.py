@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from dune_prompt.errors import ConflictError
+from dune_prompt.state import State
 
 
-class FileState(StrEnum):
-    """How far the daemon got with a file; `meaning` says it in a sentence."""
-
-    meaning: str
-
-    def __new__(cls, value: str, meaning: str = "") -> FileState:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.meaning = meaning
-        return member
+class FileState(State):
+    """How far the daemon got with a file; `sentence` says it."""
 
     FOUND = "found", "Closed and seen in the buffer, or handed over by the engine; metadata, size and checksum are not checked yet."
     VERIFIED = "verified", "Metadata are complete and size and checksum agree with the file; the catalogues do not all know it yet."

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dune_prompt.checksum import adler32_of
 from dune_prompt.errors import DataError, TransientError
 from dune_prompt.records import SIDECAR_SUFFIX, FileRecord, read_json
-from stages.derived import adler32_of
 from stages.rawdata.file_name import RawFileName
 from stages.rawdata.reader import RawFile
 from stages.rawdata.structures import DTS_TICKS_PER_S
@@ -81,7 +81,7 @@ def describe(path: Path, name: str | None = None) -> FileRecord:
     if attributes.test_run is not None:
         metadata["dune.daq_test"] = str(attributes.test_run)
     try:
-        size, adler32 = path.stat().st_size, adler32_of(path)
+        size, adler32 = adler32_of(path)
     except OSError as error:
         raise TransientError(f"{path}: cannot be read ({error.strerror})") from None
     return FileRecord(parts.run_type, str(parts), size, adler32, metadata)

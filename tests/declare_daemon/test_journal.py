@@ -45,7 +45,7 @@ def over(attempt: str = "A1", **change: Any) -> HandedOver:
 def test_every_state_has_a_sentence_and_can_be_left_or_is_where_a_person_looks() -> None:
     assert TRANSITIONS.keys() == {None, *FileState}
     for state in FileState:
-        assert state.meaning.endswith(".")
+        assert state.sentence.endswith(".")
         assert TRANSITIONS[state], f"{state} can never be left"
     assert set().union(*TRANSITIONS.values()) == set(FileState)
     assert FileState.FOUND in WAITING & PRESENT
@@ -54,7 +54,7 @@ def test_every_state_has_a_sentence_and_can_be_left_or_is_where_a_person_looks()
 def test_every_state_is_in_the_reference_with_its_sentence() -> None:
     text = REFERENCE.read_text("utf-8")
     for state in FileState:
-        assert f"| `{state}` | {state.meaning} |" in text
+        assert f"| `{state}` | {state.sentence} |" in text
 
 
 def test_a_transition_that_is_not_in_the_table_is_refused(world: Any) -> None:

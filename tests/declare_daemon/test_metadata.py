@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from declare_daemon.checksum import adler32_of
 from declare_daemon.metadata import KEY, MANDATORY, clean_text, complete, completed, describe, file_index
 from declare_daemon.root_attributes import root_metadata
 from declare_daemon.sidecar import Description, adler32, describe_content, seconds
+from dune_prompt.checksum import adler32_of
 from dune_prompt.errors import DataError, TransientError
 from dune_prompt.records import FileRecord
 

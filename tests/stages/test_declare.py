@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from dune_prompt.checksum import adler32_of
 from dune_prompt.errors import DataError
 from dune_prompt.records import InputFile, Report
 from stages import declare
-from stages.derived import adler32_of
 from stages.stage import Payload, StageContext
 
 Walk = Callable[..., tuple[Report, int]]
@@ -54,7 +54,7 @@ class Output:
             "name": self.path.name,
             "namespace": "hd-protodune-det-reco",
             "size": 6,
-            "checksums": {"adler32": adler32_of(self.path)},
+            "checksums": {"adler32": adler32_of(self.path)[1]},
             "metadata": dict(METADATA),
             "parents": [{"did": "hd-protodune:raw.hdf5"}],
         }

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from threading import Event
+from typing import TYPE_CHECKING
 
 from dune_prompt.errors import TransientError
+
+if TYPE_CHECKING:
+    from threading import Event
 
 try:
     _adler32 = importlib.import_module("zlib_ng.zlib_ng").adler32  # vectorised, several times faster
