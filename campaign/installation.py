@@ -16,7 +16,9 @@ from campaign.ledger import campaigns as ledger_campaigns
 from campaign.scripts import write_scripts
 from declare_daemon.catalogs import Catalogs, open_catalogs
 from dune_prompt.settings import Site, load_site
-from dune_prompt.store import Store, open_store
+from dune_prompt.store import Lease, Store, open_store
+
+LEASE = "engine"
 
 # A transaction of the engine: the store's, with the engine's lease checked first.
 Write = Callable[[], AbstractContextManager[sa.Connection]]
@@ -24,12 +26,15 @@ Write = Callable[[], AbstractContextManager[sa.Connection]]
 
 @dataclass(frozen=True, slots=True)
 class ActiveCampaign:
-    """A campaign's version that this service runs: its file, its id in the ledger, its scripts by step."""
+    """A campaign's version that this service runs: its file, its id in the ledger, its scripts by step.
+
+    `behind`: files that were there before it still have to be taken in.
+    """
 
     id: int
     file: CampaignFile
     scripts: Mapping[str, Path]
-    is_new: bool
+    behind: bool
 
     @property
     def settings(self) -> Campaign:
@@ -42,10 +47,11 @@ class ActiveCampaign:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """What the engine works with."""
+    """What the engine works with. Who has it holds the ledger's lease."""
 
     site: Site
     store: Store
+    lease: Lease
     catalogs: Catalogs
     campaigns: Mapping[int, ActiveCampaign]
 
@@ -63,18 +69,25 @@ class Installation:
 
 
 def open_installation(site_path: Path, now: float) -> Installation:
-    """Read the site file and its campaigns, open store and catalogues, register the campaigns, render their scripts.
+    """Read the site file and its campaigns, take the ledger's lease, register the campaigns, render their scripts.
 
     Raises:
         ConfigError: a file is wrong. TransientError: store or catalogue is away.
+        LeaseHeldError: another process works on this ledger; nothing was changed.
     """
     site = load_site(site_path)
     files = load_campaigns(site, site_path)
     store = open_store(site.store_url)
+    lease = Lease.acquire(store, LEASE, now=now)
     active: dict[int, ActiveCampaign] = {}
-    with store.write() as connection:
-        for file in files:
-            campaign_id, is_new = ledger_campaigns.register(connection, file, now)
-            scripts = write_scripts(site.workspace / "scripts", file)
-            active[campaign_id] = ActiveCampaign(campaign_id, file, scripts, is_new)
-    return Installation(site, store, open_catalogs(site), active)
+    try:
+        with store.write() as connection:
+            lease.check(connection)
+            for file in files:
+                campaign_id, behind = ledger_campaigns.register(connection, file, now)
+                scripts = write_scripts(site.workspace / "scripts", file)
+                active[campaign_id] = ActiveCampaign(campaign_id, file, scripts, behind)
+        return Installation(site, store, lease, open_catalogs(site), active)
+    except BaseException:
+        lease.release()
+        raise

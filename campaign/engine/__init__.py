@@ -21,11 +21,9 @@ from campaign.ledger.tasks import Move, Task
 from campaign.slots import SlotDecision, wanted_slots
 from campaign.states import IN_FLIGHT, AttemptState, TaskState
 from dune_prompt.errors import TransientError
-from dune_prompt.store import Lease
 
 log = structlog.get_logger(__name__)
 
-LEASE = "engine"
 _BEFORE = dict(zip(ALL_STAGES[1:], ALL_STAGES, strict=False))
 
 
@@ -51,14 +49,13 @@ class Engine:
         self,
         installation: Installation,
         launchers: Mapping[str, Launcher],
-        lease: Lease,
         *,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self.installation, self.launchers, self.lease, self.jitter = installation, launchers, lease, jitter
+        self.installation, self.launchers, self.lease, self.jitter = installation, launchers, installation.lease, jitter
         self.slots = SlotDecision(0, "no decision yet")
         self._lock = threading.RLock()
-        self._backfill = [campaign for campaign in installation.campaigns.values() if campaign.is_new]
+        self._backfill = [campaign for campaign in installation.campaigns.values() if campaign.behind]
 
     def step(self, now: float) -> StepSummary:
         """Bring everything forward that can go forward now. Short, repeatable, and safe to be killed anywhere in it.

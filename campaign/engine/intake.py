@@ -10,6 +10,7 @@ import structlog
 from campaign.definition import FINAL_STAGE
 from campaign.installation import ActiveCampaign, Installation, Write
 from campaign.layout import steps_of
+from campaign.ledger import campaigns as ledger_campaigns
 from campaign.ledger import tasks as ledger_tasks
 from campaign.ledger.tasks import NewTask
 from campaign.states import TaskState
@@ -47,6 +48,8 @@ def take_in_known(installation: Installation, write: Write, campaign: ActiveCamp
         with installation.store.read() as connection:
             files = all_of_stream(connection, campaign.settings.stream, after, BATCH)
         if not files:
+            with write() as connection:
+                ledger_campaigns.has_taken_in(connection, campaign.id, now)
             return new
         after = files[-1].id
         done = _done(installation, [campaign], files)

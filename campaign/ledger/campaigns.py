@@ -10,7 +10,8 @@ from dune_prompt.errors import ConfigError
 
 
 def register(connection: sa.Connection, file: CampaignFile, now: float) -> tuple[int, bool]:
-    """The ledger's id of the campaign's version, and whether it is new.
+    """The ledger's id of the campaign's version, and whether files that were there before it still have to be taken in: it is new, or
+    its file has changed, or the engine was killed before it had done so.
 
     Raises:
         ConfigError: the version is another than before, and its file does not say which inputs it covers.
@@ -35,8 +36,10 @@ def register(connection: sa.Connection, file: CampaignFile, now: float) -> tuple
                 "raise `version`"
             )
         if row.file_hash != file.file_hash:
-            connection.execute(sa.update(campaign_table).where(campaign_table.c.id == campaign_id).values(**values))
-        return campaign_id, False
+            changed = sa.update(campaign_table).where(campaign_table.c.id == campaign_id)
+            connection.execute(changed.values(**values, taken_in_at=None))
+            return campaign_id, True
+        return campaign_id, row.taken_in_at is None
     if known and not settings.inputs.bounded:
         raise ConfigError(
             f"{file.path}: inputs: version {settings.version} comes after {', '.join(sorted(known))}: say which inputs it covers "
@@ -45,3 +48,8 @@ def register(connection: sa.Connection, file: CampaignFile, now: float) -> tuple
     statement = sa.insert(campaign_table).values(name=settings.campaign, version=settings.version, first_seen=now, **values)
     campaign_id = int(connection.execute(statement.returning(campaign_table.c.id)).scalar_one())
     return campaign_id, True
+
+
+def has_taken_in(connection: sa.Connection, campaign_id: int, now: float) -> None:
+    """All files that were there before the campaign have their tasks."""
+    connection.execute(sa.update(campaign_table).where(campaign_table.c.id == campaign_id).values(taken_in_at=now))

@@ -21,8 +21,9 @@ campaign_table = sa.Table(
     sa.Column("file_hash", sa.String(64), nullable=False),
     sa.Column("content", sa.JSON, nullable=False),
     sa.Column("first_seen", sa.Float, nullable=False),
+    sa.Column("taken_in_at", sa.Float),
     sa.UniqueConstraint("name", "version"),
-    comment="every (campaign, version) ever run here, with the campaign file it was last loaded from",
+    comment="each (campaign, version) run here, with its file as last loaded; `taken_in_at`: all files there were have tasks",
 )
 
 task_table = sa.Table(

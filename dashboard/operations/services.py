@@ -7,7 +7,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from campaign.engine import LEASE
+from campaign.installation import LEASE
 from declare_daemon.journal.writer import lease_name
 from dune_prompt.store.lease import holder_of
 

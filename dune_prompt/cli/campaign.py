@@ -109,20 +109,17 @@ class _engine:  # noqa: N801 - reads as a function in a `with`
         self._site_path = site_path
 
     def __enter__(self) -> Engine:
-        from campaign.engine import LEASE, Engine
+        from campaign.engine import Engine
         from campaign.installation import open_installation
         from campaign.launchers.local import LocalLauncher
         from dune_prompt import log
-        from dune_prompt.store import Lease
 
         log.configure()
-        now = time.time()
-        installation = open_installation(self._site_path, now)
-        self._lease = Lease.acquire(installation.store, LEASE, now=now)
-        return Engine(installation, {"local": LocalLauncher()}, self._lease)
+        self._installation = open_installation(self._site_path, time.time())
+        return Engine(self._installation, {"local": LocalLauncher()})
 
     def __exit__(self, *_: object) -> None:
-        self._lease.release()
+        self._installation.lease.release()
 
 
 def _ask_service(site_path: Path, what: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def command(site_path: Path, verbose: bool) -> None:
 
     import uvicorn
 
-    from campaign.engine import LEASE, Engine
+    from campaign.engine import Engine
     from campaign.installation import open_installation
     from campaign.launchers.local import LocalLauncher
     from campaign.service.api import create_router
@@ -32,13 +32,11 @@ def command(site_path: Path, verbose: bool) -> None:
     from dashboard.app import create_app
     from dune_prompt import log
     from dune_prompt.errors import ConflictError
-    from dune_prompt.store import Lease
 
     log.configure(verbose=verbose)
     installation = open_installation(site_path, time.time())
     site, store = installation.site, installation.store
-    lease = Lease.acquire(store, LEASE, now=time.time())
-    engine = Engine(installation, {"local": LocalLauncher()}, lease)
+    engine = Engine(installation, {"local": LocalLauncher()})
     tokens = Tokens(store, site.workspace)
     loop = StepLoop(engine, site.service.interval)
     router = create_router(engine, tokens, loop.wake)
@@ -66,7 +64,7 @@ def command(site_path: Path, verbose: bool) -> None:
     finally:
         loop.stop()
         if not loop.lost.is_set():
-            lease.release()
+            installation.lease.release()
         store.close()
     if loop.lost.is_set():
         raise ConflictError("another service took this ledger over; this one has stopped")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from campaign.engine import LEASE, Engine
+from campaign.engine import Engine
 from campaign.installation import Installation, open_installation
 from campaign.launchers.protocol import Job, JobStatus, Seen
 from campaign.ledger import tasks as ledger_tasks
@@ -20,7 +20,6 @@ from declare_daemon.journal import FileState
 from declare_daemon.journal.tables import file_table, intake_table
 from dune_prompt.errors import TransientError
 from dune_prompt.records import Assignment, read_json, write_json
-from dune_prompt.store import Lease
 
 NOW = 1_700_000_000.0
 
@@ -216,9 +215,8 @@ class House:
 
 def open_house(folder: Path, launcher: ScriptedLauncher | None = None, now: float = NOW) -> House:
     installation = open_installation(folder / "site.yaml", now)
-    lease = Lease.acquire(installation.store, LEASE, now=now, duration_s=1e12)
     launcher = launcher or ScriptedLauncher()
-    return House(folder, installation, Engine(installation, {"local": launcher}, lease, jitter=lambda: 0.0), launcher)
+    return House(folder, installation, Engine(installation, {"local": launcher}, jitter=lambda: 0.0), launcher)
 
 
 def write_files(folder: Path, layout: str = "fused", site: str = SITE, campaign: str = CAMPAIGN) -> None:

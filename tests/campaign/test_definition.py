@@ -84,16 +84,32 @@ def test_a_new_version_must_say_which_inputs_it_covers(tmp_path: Path) -> None:
         with store.write() as connection:
             return ledger_campaigns.register(connection, load_campaign(write(tmp_path, text)), 1.0)
 
-    first, is_new = register(GOOD)
-    assert is_new
+    first, behind = register(GOOD)
+    assert behind
+    # Until the files that were there are taken in, however often the engine is started.
+    assert register(GOOD) == (first, True)
+    with store.write() as connection:
+        ledger_campaigns.has_taken_in(connection, first, 2.0)
     assert register(GOOD) == (first, False)
+    assert register(GOOD + "# changed") == (first, True)
     with pytest.raises(ConfigError, match="say which inputs it covers"):
         register(GOOD.replace("version: v1", "version: v2"))
-    second, is_new = register(GOOD.replace("version: v1", "version: v2\ninputs: {from_run: 100}"))
-    assert is_new
+    second, behind = register(GOOD.replace("version: v1", "version: v2\ninputs: {from_run: 100}"))
+    assert behind
     assert second != first
     with pytest.raises(ConfigError, match="cannot change to 'staged'"):
         register(GOOD.replace("version: v1", "version: v1\nlayout: staged"))
+
+
+def test_a_kill_before_the_first_step_does_not_lose_the_files_that_were_there(house: Any) -> None:
+    house.arrive(2)
+    house.engine.step(1_700_000_000.0)
+    folder = house.folder / "campaigns"
+    text = (folder / "test.yaml").read_text()
+    (folder / "second.yaml").write_text(text.replace("version: v1", "version: v2\ninputs: {from_run: 1}"))
+    house = house.restart().restart()
+    house.engine.step(1_700_000_001.0)
+    assert len(house.tasks()) == 4
 
 
 def test_a_campaign_added_later_covers_the_files_that_were_there(house: Any, house_tools: Any) -> None:

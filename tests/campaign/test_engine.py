@@ -361,3 +361,20 @@ def test_an_engine_that_was_taken_over_writes_nothing_more(house: Any) -> None:
         assert house.states() == ["submitted"]
         return
     raise AssertionError("it went on")
+
+
+def test_a_second_process_changes_nothing_while_the_first_holds_the_ledger(house: Any) -> None:
+    import pytest
+
+    from campaign.installation import open_installation
+    from campaign.ledger.tables import campaign_table
+    from dune_prompt.store import LeaseHeldError
+    from dune_prompt.store.lease import lease_table
+
+    with house.store.write() as connection:
+        connection.execute(sa.update(lease_table).values(holder="elsewhere/1/1", expires_at=NOW + 1000))
+    campaign = house.folder / "campaigns" / "test.yaml"
+    campaign.write_text(campaign.read_text().replace("version: v1", "version: v2\ninputs: {from_run: 1}"))
+    with pytest.raises(LeaseHeldError):
+        open_installation(house.folder / "site.yaml", NOW)
+    assert house.rows(sa.select(campaign_table.c.version)) == [("v1",)]

@@ -20,9 +20,10 @@ def upgrade() -> None:
         sa.Column("file_hash", sa.String(length=64), nullable=False),
         sa.Column("content", sa.JSON(), nullable=False),
         sa.Column("first_seen", sa.Float(), nullable=False),
+        sa.Column("taken_in_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign")),
         sa.UniqueConstraint("name", "version", name=op.f("uq_campaign_name")),
-        comment="every (campaign, version) ever run here, with the campaign file it was last loaded from",
+        comment="each (campaign, version) run here, with its file as last loaded; `taken_in_at`: all files there were have tasks",
     )
     op.create_table(
         "dqm_record",
