@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,3 +69,14 @@ def test_a_file_that_arrives_while_everything_is_down_is_processed_later(make_pi
     # The campaign's own place is used, and nothing but the final files stays there.
     assert len(list((pipeline.folder / "elsewhere").rglob("*_metrics.json"))) == 4
     assert list((pipeline.folder / "elsewhere" / "attempts").iterdir()) == []
+
+
+def test_a_port_that_is_taken_is_named_and_the_ledger_is_left_free(make_pipeline: Callable[..., Pipeline]) -> None:
+    pipeline = make_pipeline()
+    with socket.create_server(("127.0.0.1", pipeline.port)):
+        pipeline.start("service")
+        assert pipeline.processes["service"].wait(60) == 30
+    assert f"service.listen: 127.0.0.1:{pipeline.port}: Address already in use" in (pipeline.folder / "service.log").read_text()
+    pipeline.write_files(1)
+    pipeline.start()
+    pipeline.wait_until_processed(60)

@@ -19,6 +19,7 @@ def command(site_path: Path, verbose: bool) -> None:
     at the next start.
     """
     import signal
+    import socket
     import time
 
     import uvicorn
@@ -31,7 +32,7 @@ def command(site_path: Path, verbose: bool) -> None:
     from campaign.service.tokens import Tokens
     from dashboard.app import create_app
     from dune_prompt import log
-    from dune_prompt.errors import ConflictError
+    from dune_prompt.errors import ConfigError, ConflictError
 
     log.configure(verbose=verbose)
     installation = open_installation(site_path, time.time())
@@ -43,14 +44,14 @@ def command(site_path: Path, verbose: bool) -> None:
     app = create_app(
         site, store, router, authenticate=tokens.authenticate, slots=lambda: engine.slots, active_campaigns=lambda: installation.campaigns
     )
-    host, port = site.service.address
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False))
+    try:
+        listening = socket.create_server(site.service.address)
+    except OSError as error:
+        installation.lease.release()
+        raise ConfigError(f"{site_path}: service.listen: {site.service.listen}: {error.strerror}; choose another port") from None
     loop.start()
     try:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=2, server_header=False
-            )
-        )
 
         def end(*_: object) -> None:
             server.should_exit = True
@@ -60,7 +61,7 @@ def command(site_path: Path, verbose: bool) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
         click.echo(f"dashboard: {site.service.base_url}/", err=True)
-        server.run()
+        server.run(sockets=[listening])
     finally:
         loop.stop()
         if not loop.lost.is_set():
