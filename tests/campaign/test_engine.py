@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import sqlalchemy as sa
@@ -214,14 +215,21 @@ def test_a_batch_system_that_takes_no_jobs_costs_no_attempt_that_counts(house: A
 
 
 def test_a_report_of_another_attempt_or_with_other_stages_is_not_believed(house: Any) -> None:
-    house.arrive(2)
+    house.arrive(3)
     house.engine.step(NOW)
-    one, other = house.launcher.waiting()
-    house.launcher.finish(one)
-    house.launcher.jobs[other].report.write_text(house.launcher.jobs[one].report.read_text())
-    house.launcher.vanish(other)
+    good, foreign, odd = house.launcher.waiting()
+    for attempt in (good, foreign, odd):
+        house.launcher.finish(attempt)
+    house.launcher.jobs[foreign].report.write_text(house.launcher.jobs[good].report.read_text())
+    report = json.loads(house.launcher.jobs[odd].report.read_text())
+    house.launcher.jobs[odd].report.write_text(json.dumps(report | {"stages": report["stages"][::-1]}))
     house.engine.step(NOW + 1)
-    assert sorted(house.states()) == ["reported", "waiting_retry"]
+    ends = {row.id: row for row in house.rows(sa.select(attempt_table))}
+    assert ends[good].state == "succeeded"
+    assert (ends[foreign].state, ends[foreign].error_class) == ("failed", "internal")
+    assert f"is of attempt {good}" in ends[foreign].message
+    assert (ends[odd].state, ends[odd].error_class) == ("failed", "internal")
+    assert "its stages are not those of the attempt" in ends[odd].message
 
 
 def test_a_killed_engine_is_continued_by_the_next_without_a_second_job(house: Any) -> None:
