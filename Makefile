@@ -15,7 +15,7 @@ help:  ## what there is to make
 demo: $(VENV)/.run  ## run the whole pipeline on simulated ProtoDUNE-HD files (make demo ARGS='--files 20 --faults')
 	@$(BIN)/dune-prompt demo $(ARGS)
 
-test: $(VENV)/.dev  ## all tests; what this machine lacks is skipped with its reason
+test: $(VENV)/.dev $(VENV)/rucio-server/.ready  ## all tests; what this machine lacks is skipped with its reason
 	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(VENV)/.dev  ## style, and who may import whom
@@ -29,7 +29,7 @@ types: $(VENV)/.dev  ## mypy --strict
 docs: $(VENV)/.dev  ## the documentation, built strictly into site/
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(VENV)/.dev  ## tables of speed and memory
+bench: $(VENV)/.dev $(VENV)/rucio-server/.ready  ## tables of speed and memory
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 services:  ## the apt packages that some tests want (root)
@@ -55,3 +55,10 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	@echo "installing dune-prompt and its test tools into $(VENV) (a minute or two the first time)"
 	@if command -v uv >/dev/null; then uv pip install -q --python $(BIN)/python -e '.[dev]'; else $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'; fi
 	@touch $@ $(VENV)/.run
+
+# The Rucio server that tests talk to. It cannot share an environment with rucio-clients: both bring the same files.
+$(VENV)/rucio-server/.ready: tests/servers/rucio-requirements.txt | $(VENV)/bin/python
+	@echo "installing a Rucio server for the tests into $(VENV)/rucio-server"
+	@if command -v uv >/dev/null; then uv venv -q --clear --python $(BIN)/python $(VENV)/rucio-server && uv pip install -q --python $(VENV)/rucio-server/bin/python -r $<; \
+	else $(BIN)/python -m venv --clear $(VENV)/rucio-server && $(VENV)/rucio-server/bin/python -m pip install -q --disable-pip-version-check -r $<; fi
+	@touch $@

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from dune_prompt.errors import ConfigError
 from dune_prompt.records import MadeBy
 from dune_prompt.settings import Site, Strict, load_yaml
-from dune_prompt.settings.site import FilePath
+from dune_prompt.settings.paths import FilePath
 from dune_prompt.settings.units import DurationS, SizeBytes
 
 FINAL_STAGE = "evaluate"  # its record is a declared child and ends the chain; dqm_upload may be repeated

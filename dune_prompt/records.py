@@ -53,7 +53,10 @@ class MadeBy:
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """One file as a catalogue knows it (MetaCat's form, `metadata` keys all dotted and lower case)."""
+    """One file as a catalogue knows it (MetaCat's form, `metadata` keys all dotted and lower case).
+
+    `fid` is the identity an earlier catalogue gave it (SAM's file id), which a later one takes over; sidecars do not have it.
+    """
 
     namespace: str
     name: str
@@ -62,6 +65,7 @@ class FileRecord:
     metadata: dict[str, Any] = field(default_factory=dict)
     parents: tuple[str, ...] = ()
     dataset: str | None = None
+    fid: str | None = None
 
     @property
     def did(self) -> str:

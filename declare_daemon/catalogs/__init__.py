@@ -2,27 +2,65 @@
 
 from __future__ import annotations
 
-from declare_daemon.catalogs.protocol import Catalogs, Entry, MetadataCatalog, OpenCatalog, Replica, ReplicaCatalog
-from dune_prompt.errors import ConfigError
+from declare_daemon.catalogs.protocol import (
+    Catalog,
+    Catalogs,
+    Copies,
+    Entry,
+    Finding,
+    Keeping,
+    MetadataCatalog,
+    OpenCatalog,
+    Replica,
+    ReplicaCatalog,
+    Wanted,
+)
 from dune_prompt.settings import Site
+from dune_prompt.settings.catalogs import CatalogSettings
 
-__all__ = ["Catalogs", "Entry", "MetadataCatalog", "OpenCatalog", "Replica", "ReplicaCatalog", "open_catalogs"]
+__all__ = [
+    "Catalog",
+    "Catalogs",
+    "Copies",
+    "Entry",
+    "Finding",
+    "Keeping",
+    "MetadataCatalog",
+    "OpenCatalog",
+    "Replica",
+    "ReplicaCatalog",
+    "Wanted",
+    "open_catalogs",
+]
 
 
 def open_catalogs(site: Site) -> Catalogs:
-    """The catalogues of the site file, in its order.
+    """The catalogues of the site file, in its order. No server is asked yet.
 
     Raises:
-        ConfigError: none keeps metadata, or one of them is set wrongly.
+        ConfigError: a client is not installed, or set up wrongly.
     """
-    found = []
-    for settings in site.catalogs:
-        from declare_daemon.catalogs.embedded import EmbeddedCatalog
+    return Catalogs(tuple(_open(settings, site) for settings in site.catalogs))
 
-        embedded = EmbeddedCatalog.at(site.workspace / "catalog.sqlite", rse=settings.rse)
-        found.append(OpenCatalog(settings.kind, embedded, embedded))
-    if len({catalog.name for catalog in found}) < len(found):
-        raise ConfigError("catalogs: the same catalogue is listed twice")
-    if all(catalog.metadata is None for catalog in found):
-        raise ConfigError("catalogs: none of them keeps metadata; list 'embedded', 'sam' or 'metacat'")
-    return Catalogs(tuple(found))
+
+def _open(settings: CatalogSettings, site: Site) -> OpenCatalog:
+    """One catalogue; its client, slow to import, is loaded only here."""
+    match settings.kind:
+        case "embedded":
+            from declare_daemon.catalogs.embedded import EmbeddedCatalog
+
+            embedded = EmbeddedCatalog.at(site.workspace / "catalog.sqlite", rse=settings.rse)
+            return OpenCatalog("embedded", embedded, embedded)
+        case "sam":
+            from declare_daemon.catalogs.sam import SamCatalog
+
+            sam = SamCatalog.open(settings)
+            return OpenCatalog("sam", sam, sam if settings.location else None, gives_fid=settings.gives_fid)
+        case "metacat":
+            from declare_daemon.catalogs.metacat import MetacatCatalog
+
+            return OpenCatalog("metacat", MetacatCatalog.open(settings), None)
+        case "rucio":
+            from declare_daemon.catalogs.rucio import RucioCatalog
+
+            return OpenCatalog("rucio", None, RucioCatalog.open(settings))

@@ -13,7 +13,19 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from declare_daemon.catalogs.protocol import BATCH, Entry, Replica, disagreements
+from declare_daemon.catalogs.protocol import (
+    AS_CONFIGURED,
+    BATCH,
+    CONFIRMED,
+    OUTPUT_STATUS,
+    Copies,
+    Entry,
+    Finding,
+    Keeping,
+    Replica,
+    Wanted,
+    disagreements,
+)
 from dune_prompt.errors import ConfigError, ConflictError, DataError, TransientError
 from dune_prompt.records import FileRecord, MadeBy, split_did
 from dune_prompt.store.database import Store, open_database
@@ -103,7 +115,15 @@ class EmbeddedCatalog:
     def close(self) -> None:
         self._database.close()
 
-    def ensure_dataset(self, did: str) -> None:
+    def check(self, wanted: Sequence[Wanted]) -> list[Finding]:
+        try:
+            with self._database.write() as connection:
+                connection.execute(sa.select(1))
+        except (TransientError, OSError) as error:
+            return [Finding("writing", False, str(error))]
+        return [Finding("writing", True, f"may declare {len({item.namespace for item in wanted})} namespaces")]
+
+    def ensure_dataset(self, did: str, keeping: Keeping = AS_CONFIGURED) -> None:
         split_did(did)
         with self._database.write() as connection:
             connection.execute(insert(_dataset).on_conflict_do_nothing(), {"did": did})
@@ -174,12 +194,32 @@ class EmbeddedCatalog:
         with self._database.read() as connection:
             return sorted(connection.execute(query).scalars())
 
+    def members(self, dataset: str) -> dict[str, Entry]:
+        c = _file.c
+        query = sa.select(c.did, c.size_bytes, c.adler32, c.retired).join(_member, _member.c.file_id == c.id)
+        query = query.join(_dataset, _dataset.c.id == _member.c.dataset_id).where(_dataset.c.did == dataset)
+        with self._database.read() as connection:
+            return {row.did: Entry(**row._mapping) for row in connection.execute(query)}
+
+    def confirm(self, dids: Sequence[str]) -> None:
+        c = _file.c
+        with self._database.write() as connection:
+            for part in _parts(dids):
+                rows = connection.execute(sa.select(c.id, c.metadata).where(c.did.in_(part))).all()
+                values = [{"this_id": row.id, "new_metadata": row.metadata | {OUTPUT_STATUS: CONFIRMED}} for row in rows]
+                statement = sa.update(_file).where(c.id == sa.bindparam("this_id")).values(metadata=sa.bindparam("new_metadata"))
+                if values:
+                    connection.execute(statement, values)
+
     def retire(self, dids: Sequence[str]) -> None:
         with self._database.write() as connection:
             for part in _parts(dids):
                 connection.execute(sa.update(_file).where(_file.c.did.in_(part)).values(retired=True))
 
-    def add(self, replicas: Sequence[Replica], dataset: str) -> None:
+    def places_for(self, dids: Sequence[str], keeping: Keeping = AS_CONFIGURED) -> dict[str, str]:
+        return {}
+
+    def add(self, replicas: Sequence[Replica], dataset: str, keeping: Keeping = AS_CONFIGURED) -> None:
         if not replicas:
             return
         with self._database.write() as connection:
@@ -200,9 +240,15 @@ class EmbeddedCatalog:
             connection.execute(statement, rows)
             self._join(connection, dataset, ids.values())
 
-    def rules_ok(self, dids: Sequence[str]) -> dict[str, bool]:
-        places = self.places(dids)
-        return {did: did in places for did in dids}
+    def copies(self, dids: Sequence[str], dataset: str, keeping: Keeping = AS_CONFIGURED) -> dict[str, Copies]:
+        entries, places = self.look(dids), self.places(dids)
+        return {
+            did: Copies(did, entry.size_bytes, entry.adler32, {self._rse: places[did]} if did in places else {})
+            for did, entry in entries.items()
+        }
+
+    def replicas_of(self, dataset: str) -> list[str]:
+        return sorted(self.members(dataset).keys() & self.places(list(self.members(dataset))).keys())
 
     def places(self, dids: Sequence[str]) -> dict[str, str]:
         """The path of each file's replica here; files without are absent."""

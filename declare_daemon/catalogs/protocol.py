@@ -1,6 +1,7 @@
-"""What the daemon and the engine ask of a catalogue. SAM and MetaCat keep metadata, Rucio keeps replicas, the embedded one both.
+"""What the daemon and the engine ask of a catalogue. MetaCat keeps metadata, Rucio keeps replicas, SAM and the embedded one both.
 
-Every call is bulk, at most `BATCH` files, and every write may be repeated. Errors of all of them:
+Every call is bulk (the catalogue itself cuts it into requests its server can take), and every write may be repeated: a write that may
+have been carried out is looked up, never blindly sent again. A catalogue is used by one thread at a time. Errors of all of them:
 
 * `TransientError`: the catalogue is away or slow, or did not answer clearly. Nothing is known about the call; ask again.
 * `DataError`: one file of the batch can never be accepted as it is. Nothing of the batch was written.
@@ -20,16 +21,23 @@ from dune_prompt.records import FileRecord, MadeBy
 
 BATCH = 500
 
+# The key and its values that tell whether the copy of a derived file has been verified; production queries ask for the second.
+OUTPUT_STATUS, RECORDED, CONFIRMED = "dune.output_status", "recorded", "confirmed"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file as a catalogue has it. A retired file keeps its name for ever but is no longer found by queries."""
+    """A file as a catalogue has it. A retired file keeps its name for ever but is no longer found by queries.
+
+    `fid` is the catalogue's own identity of the file, None if it has none.
+    """
 
     did: str
     size_bytes: int
     adler32: str
     retired: bool = False
     metadata: dict[str, Any] = field(default_factory=dict)
+    fid: str | None = None
 
     def agrees_with(self, record: FileRecord) -> bool:
         """Whether it is the same file: same size, same checksum, not retired."""
@@ -37,13 +45,68 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Keeping:
+    """How the files of a dataset are kept, where that differs from what the site file says of the catalogue.
+
+    `rse`: the storage element the copy at hand counts as. `rules`: RSE expressions that each ask for one copy. `lifetime_s`: of the rules.
+    """
+
+    rse: str | None = None
+    rules: tuple[str, ...] | None = None
+    lifetime_s: float | None = None
+
+
+AS_CONFIGURED = Keeping()
+
+
+@dataclass(frozen=True, slots=True)
 class Replica:
-    """A file and where it lies in the catalogue's storage element."""
+    """A file and where its copy lies: a path, or a `root://` address."""
 
     did: str
     size_bytes: int
     adler32: str
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """What a catalogue knows of a file's copies.
+
+    `places`: storage element -> address of the copy there, those that are whole and available only. `rules`: RSE expression of each rule
+    that is asked for -> "OK" when a copy of this file is where the rule wants it and the rule is satisfied, else what it waits for.
+    """
+
+    did: str
+    size_bytes: int
+    adler32: str
+    places: dict[str, str] = field(default_factory=dict)
+    rules: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether a copy is known and every rule is satisfied."""
+        return bool(self.places) and all(state == "OK" for state in self.rules.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Files that somebody means to declare: their namespace and data tier, and how they are to be kept."""
+
+    namespace: str
+    data_tier: str
+    keeping: Keeping = AS_CONFIGURED
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was tried for real. `expires_at` in seconds since the Unix epoch, for a credential; `owner` is who it is."""
+
+    what: str
+    ok: bool
+    detail: str
+    owner: str | None = None
+    expires_at: float | None = None
 
 
 class Catalog(Protocol):
@@ -54,10 +117,13 @@ class Catalog(Protocol):
         """The catalogue in messages, and the key of what it has confirmed in the journal; it never changes."""
 
     def ping(self) -> None:
-        """Return if the catalogue answers, raise as any other call would if not."""
+        """Return if the catalogue answers, raise as any other call would if not. Cheap."""
 
-    def ensure_dataset(self, did: str) -> None:
+    def ensure_dataset(self, did: str, keeping: Keeping = AS_CONFIGURED) -> None:
         """Make the dataset (and its rules) unless it is there."""
+
+    def check(self, wanted: Sequence[Wanted]) -> list[Finding]:
+        """Try for real, but without a trace: who we are, until when, and whether we may declare the `wanted` files. Never raises."""
 
     def close(self) -> None: ...
 
@@ -79,11 +145,17 @@ class MetadataCatalog(Catalog, Protocol):
             TransientError: also when the dataset is missing (`ensure_dataset` makes it).
         """
 
+    def confirm(self, dids: Sequence[str]) -> None:
+        """Note in the metadata of derived files that their copies have been verified (`dune.output_status: confirmed`)."""
+
     def children_of(self, dids: Sequence[str], made_by: MadeBy) -> dict[str, tuple[str, ...]]:
         """The children of each file made by (campaign, version, stage), sorted; retired ones do not count, files without are absent."""
 
     def undone(self, dataset: str, made_by: MadeBy) -> list[str]:
         """The files of `dataset`, sorted, that have no such child; retired files are not listed, an unknown dataset has none."""
+
+    def members(self, dataset: str) -> dict[str, Entry]:
+        """The files of `dataset`, without metadata; an unknown dataset has none."""
 
     def retire(self, dids: Sequence[str]) -> None:
         """Take files out of all queries; their names stay taken. Unknown and retired ones are passed over."""
@@ -92,11 +164,26 @@ class MetadataCatalog(Catalog, Protocol):
 class ReplicaCatalog(Catalog, Protocol):
     """Where files are, and the rules that keep and copy them."""
 
-    def add(self, replicas: Sequence[Replica], dataset: str) -> None:
-        """Say where files lie and put them into `dataset`. Of a file that is there with the same size and checksum, the path is updated."""
+    def places_for(self, dids: Sequence[str], keeping: Keeping = AS_CONFIGURED) -> dict[str, str]:
+        """Where copies of these files have to be made before they are `add`ed: a path or a `root://` address the daemon can write to.
 
-    def rules_ok(self, dids: Sequence[str]) -> dict[str, bool]:
-        """Whether each file has all the copies its rules ask for; False for an unknown file."""
+        Empty if the catalogue takes files where they are.
+        """
+
+    def add(self, replicas: Sequence[Replica], dataset: str, keeping: Keeping = AS_CONFIGURED) -> None:
+        """Say where files lie and put them into `dataset`. Of a file that is there with the same size and checksum, the path is updated
+        where the catalogue can do that.
+
+        Raises:
+            ConflictError: a file is known with other size or checksum.
+            ConfigError: a file lies where the storage element cannot have it.
+        """
+
+    def copies(self, dids: Sequence[str], dataset: str, keeping: Keeping = AS_CONFIGURED) -> dict[str, Copies]:
+        """What is known of the copies of these files of `dataset`; unknown files are absent."""
+
+    def replicas_of(self, dataset: str) -> list[str]:
+        """The DIDs of the files in `dataset`, sorted; an unknown dataset has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +193,17 @@ class OpenCatalog:
     kind: str
     metadata: MetadataCatalog | None
     replicas: ReplicaCatalog | None
+    gives_fid: bool = False
 
     @property
     def name(self) -> str:
         return next(part.name for part in (self.metadata, self.replicas) if part is not None)
+
+    @property
+    def parts(self) -> tuple[Catalog, ...]:
+        """The metadata and the replica side, once if they are the same."""
+        both = (self.metadata, self.replicas)
+        return tuple({id(part): part for part in both if part is not None}.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +218,9 @@ class Catalogs:
         return next(catalog.metadata for catalog in self.all if catalog.metadata is not None)
 
     def close(self) -> None:
-        for part in {id(part): part for catalog in self.all for part in (catalog.metadata, catalog.replicas) if part is not None}.values():
-            part.close()
+        for catalog in self.all:
+            for part in catalog.parts:
+                part.close()
 
 
 def disagreements(entries: Mapping[str, Entry], records: Iterable[FileRecord]) -> dict[str, str]:

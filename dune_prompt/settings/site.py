@@ -5,32 +5,28 @@ from __future__ import annotations
 import os
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, Field, HttpUrl, ValidationInfo, model_validator
+from pydantic import Field, HttpUrl, model_validator
 
+from dune_prompt.settings.catalogs import CatalogSettings, EmbeddedCatalogSettings
+from dune_prompt.settings.paths import XROOTD, FilePath, StoragePath
 from dune_prompt.settings.units import DurationS, Fraction, SizeBytes
 from dune_prompt.settings.yaml_file import Strict, load_yaml
-
-
-def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
-    """Relative paths count from the folder of the settings file."""
-    path = path.expanduser()
-    return path if path.is_absolute() or not info.context else (info.context["path"].parent / path).absolute()
-
-
-FilePath = Annotated[Path, AfterValidator(_beside_the_file)]
 
 
 class BufferSettings(Strict):
     """The disk buffer raw files land in."""
 
-    path: FilePath = Field(description="folder the data acquisition writes into")
+    path: StoragePath = Field(description="folder the data acquisition writes into, or its `root://` address")
     worker_url: str | None = Field(None, description="how workers reach that folder; default: its path")
     sentinel: str = Field(".buffer", description="file that is always there: a listing without it is an outage, never absence")
     capacity: SizeBytes | None = Field(None, description="how much the buffer may hold; default: the size of its file system")
-    high_water: Fraction = Field(0.9, description="high water mark, drawn on the dashboard")
-    low_water: Fraction = Field(0.8, description="low water mark, drawn on the dashboard")
+    high_water: Fraction = Field(0.9, description="fuller than this, processed files leave before their lifetime is over, oldest first")
+    low_water: Fraction = Field(0.8, description="until the buffer is no fuller than this")
+    sacrifice: tuple[str, ...] = Field(
+        (), description="streams whose unprocessed files may leave too when the buffer is above `high_water` and nothing else can; logged and shown"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -40,9 +36,22 @@ class BufferSettings(Strict):
 
 
 class ReleaseSettings(Strict):
-    """Where a file goes when it may leave the buffer."""
+    """How a file leaves the buffer when it may; with neither `move_to` nor `delete` it stays."""
 
-    move_to: FilePath | None = Field(None, description="folder for released files; default: they stay")
+    move_to: FilePath | None = Field(None, description="folder for released files")
+    delete: bool = Field(False, description="delete it, once a copy elsewhere has been verified by its checksum")
+    min_age: DurationS = Field(3600.0, description="no file leaves younger than this, however full the buffer is")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.delete and self.move_to is not None:
+            raise ValueError("give either move_to or delete")
+        return self
+
+    @property
+    def any(self) -> bool:
+        """Whether files of the stream leave at all."""
+        return self.delete or self.move_to is not None
 
 
 class StreamSettings(Strict):
@@ -54,7 +63,7 @@ class StreamSettings(Strict):
     declare_: bool = Field(True, alias="declare", description="register these files in the catalogues")
     process: bool = Field(False, description="a campaign may process these files")
     sidecar: bool = Field(True, description="the data acquisition writes `<name>.json` when a file is closed")
-    lifetime: DurationS = Field(86400.0, description="how long a file stays in the buffer")
+    lifetime: DurationS = Field(86400.0, description="how long a file stays in the buffer; an unprocessed one stays longer")
     release: ReleaseSettings = Field(default_factory=ReleaseSettings, description="what happens to a file that may go")
 
     def fits(self, name: str, metadata: dict[str, Any]) -> bool:
@@ -67,13 +76,6 @@ def _same(found: Any, wanted: Any) -> bool:
     if isinstance(wanted, bool):
         return str(found).lower() == str(wanted).lower()
     return bool(found == wanted)
-
-
-class EmbeddedCatalogSettings(Strict):
-    """The catalogue inside dune-prompt: SQLite in the workspace."""
-
-    kind: Literal["embedded"] = Field(description="which catalogue")
-    rse: str = Field("LOCAL", description="name of the storage the buffer counts as")
 
 
 class ServiceSettings(Strict):
@@ -91,6 +93,16 @@ class ServiceSettings(Strict):
     @property
     def base_url(self) -> str:
         return str(self.url).rstrip("/") if self.url else f"http://{self.listen}"
+
+
+class DaemonSettings(Strict):
+    """The declare daemon."""
+
+    listen: str | None = Field(
+        None, pattern=r"^[^:]+:[0-9]{1,5}$", description="address and port of its `/metrics` and `/health`; default: not served"
+    )
+    alarm_after: DurationS = Field(60.0, description="an outage that lasts longer is an alarm")
+    outbox_grace: DurationS = Field(14 * 86400.0, description="outputs of attempts that never counted are removed from the outbox after this time")
 
 
 class LocalLauncherSettings(Strict):
@@ -121,11 +133,12 @@ class Site(Strict):
     campaigns: tuple[str, ...] = Field(("campaigns/*.yaml",), description="campaign files, as patterns relative to the site file")
     buffer: BufferSettings = Field(description="the disk buffer")
     streams: tuple[StreamSettings, ...] = Field(min_length=1, description="the kinds of file in the buffer")
-    catalogs: tuple[EmbeddedCatalogSettings, ...] = Field(
+    catalogs: tuple[CatalogSettings, ...] = Field(
         (EmbeddedCatalogSettings(kind="embedded"),), description="the catalogues files are registered in, in order"
     )
     store: str | None = Field(None, description="database of ledger and journal; default: SQLite in the workspace")
     service: ServiceSettings = Field(default_factory=ServiceSettings, description="the service")
+    daemon: DaemonSettings = Field(default_factory=DaemonSettings, description="the declare daemon")
     launchers: tuple[LocalLauncherSettings, ...] = Field((LocalLauncherSettings(kind="local"),), description="batch systems, in order")
     slots: SlotSettings = Field(default_factory=SlotSettings, description="how many jobs run at once")
 
@@ -134,6 +147,28 @@ class Site(Strict):
         names = [stream.name for stream in self.streams]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two streams are called {', '.join(sorted(twice))}")
+        if unknown := set(self.buffer.sacrifice) - set(names):
+            raise ValueError(f"buffer.sacrifice: there is no stream {', '.join(sorted(unknown))}")
+        return self
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        kinds = [catalog.kind for catalog in self.catalogs]
+        if twice := {kind for kind in kinds if kinds.count(kind) > 1}:
+            raise ValueError(f"catalogs: {', '.join(sorted(twice))} is listed twice")
+        if set(kinds) <= {"rucio"}:
+            raise ValueError("catalogs: none of them keeps metadata; list embedded, sam or metacat too")
+        order = [kind for kind in ("embedded", "sam", "metacat", "rucio") if kind in kinds]
+        if kinds != order:
+            raise ValueError(f"catalogs: must be listed in the order {', '.join(order)}: files are registered in that order")
+        if self.buffer.path.startswith(XROOTD) and (bare := [stream.name for stream in self.streams if not stream.sidecar]):
+            raise ValueError(f"streams: {bare[0]}: sidecar: false needs a mounted buffer, as metadata are read from the file itself")
+        rucio = next((catalog for catalog in self.catalogs if catalog.kind == "rucio"), None)
+        moving = [stream.name for stream in self.streams if stream.release.move_to is not None]
+        if rucio is not None and not rucio.place and moving:
+            raise ValueError(
+                f"streams: {moving[0]}: release.move_to: Rucio cannot be told that a copy has moved; let the catalogue `place: true` its own copy"
+            )
         return self
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -56,15 +56,17 @@ def _messages(path: Path, lines: dict[Location, int], model: type[BaseModel], er
     errors = error.errors(include_url=False)
     for item in errors:
         location = item["loc"]
-        # Pydantic adds the name of a union's branch to the location; what the file does not have is left out.
+        allowed = _keys_at(model, location[:-1])
+        location = _as_written(location, lines)
         known = next((location[:n] for n in range(len(location), -1, -1) if location[:n] in lines), ())
         key = ".".join(str(part) for part in location) or "(file)"
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            allowed = _keys_at(model, location[:-1])
             message = "unknown key" + (f"; allowed: {', '.join(allowed)}" if allowed else "")
         elif item["type"] == "missing":
             message = "missing"
+        elif item["type"] == "union_tag_not_found":
+            message = f"{item['ctx']['discriminator'].strip(chr(39))} is missing"
         elif item["type"] == "too_short" and any(deeper["loc"][: len(location)] == location != deeper["loc"] for deeper in errors):
             continue  # what was in the list is complained about already
         elif not isinstance(item["input"], dict | list) and repr(str(item["input"])) not in message:
@@ -72,26 +74,36 @@ def _messages(path: Path, lines: dict[Location, int], model: type[BaseModel], er
         yield f"{path}:{lines.get(known, 1)}: {key}: {message}"
 
 
+def _as_written(location: Location, lines: dict[Location, int]) -> Location:
+    """`location` without the names of a union's branches, which pydantic adds after the number of a list's item."""
+    for n in range(1, len(location) - 1):
+        if isinstance(location[n - 1], int) and isinstance(location[n], str) and location[: n + 1] not in lines and location[:n] in lines:
+            return _as_written(location[:n] + location[n + 1 :], lines)
+    return location
+
+
 def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
-    """The keys allowed at `location` of `model`, as far as its plain nested models tell."""
-    current: Any = model
+    """The keys allowed at `location` of `model`, as far as its nested models tell; a union's branch is named in the location."""
+    current: list[type[BaseModel]] = [model]
     for part in location:
         if isinstance(part, int):
             continue
-        field = getattr(current, "model_fields", {}).get(part)
-        if field is None:
-            return []
-        current = _model_in(field.annotation)
-    return sorted(getattr(current, "model_fields", {}))
+        branch = [item for item in current if part in _tags(item)]
+        current = branch or [inner for item in current if part in item.model_fields for inner in _models_in(item.model_fields[part].annotation)]
+    return sorted({name for item in current for name in item.model_fields})
 
 
-def _model_in(annotation: Any) -> Any:
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+    """The values of `kind` that choose `model` in a union."""
+    field = model.model_fields.get("kind")
+    return () if field is None else get_args(field.annotation)
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if (found := _model_in(argument)) is not None:
-            return found
-    return None
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)
 
 
 def _lines(node: yaml.Node, location: Location) -> Iterator[tuple[Location, int]]:

@@ -115,7 +115,9 @@ def test_a_replica_is_where_it_was_said_last(catalog: EmbeddedCatalog) -> None:
     for path in ("/buffer/raw0", "/processed/raw0"):
         catalog.add([Replica(raw().did, 5, "0000000a", path)], DATASET)
     assert catalog.places([raw().did]) == {raw().did: "/processed/raw0"}
-    assert catalog.rules_ok([raw().did, "ns:unknown"]) == {raw().did: True, "ns:unknown": False}
+    copies = catalog.copies([raw().did, "ns:unknown"], DATASET)
+    assert copies.keys() == {raw().did}
+    assert copies[raw().did].complete
 
 
 def test_a_replica_of_other_content_is_a_conflict_and_of_an_unknown_file_bad_data(catalog: EmbeddedCatalog) -> None:

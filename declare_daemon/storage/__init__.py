@@ -1,0 +1,1 @@
+"""Storage: mounted file systems and XRootD servers behind one protocol."""
