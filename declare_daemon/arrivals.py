@@ -25,7 +25,8 @@ from declare_daemon.journal.files import (
 from declare_daemon.journal.states import PRESENT, FileState
 from declare_daemon.journal.tables import file_table
 from declare_daemon.journal.writer import Journal
-from declare_daemon.scanner import Scanner
+from declare_daemon.scanner import FolderAwayError, Scanner
+from declare_daemon.storage import storage_of, within
 from dune_prompt.settings import Site
 from dune_prompt.store import Event, record_events
 
@@ -48,6 +49,15 @@ def _fits(file: JournalFile, site: Site) -> bool:
     if file.metadata:
         return site.stream_of(file.name, file.metadata) is not None
     return any(fnmatchcase(file.name, stream.pattern) for stream in site.streams)
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return storage_of(path).stat(path).is_folder
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise FolderAwayError(f"{path}: {error.strerror}") from None
 
 
 class Arrivals:
@@ -99,7 +109,7 @@ class Arrivals:
             closed = self._scanner.look_at(name)
             if closed is None:
                 continue
-            values = {"path": str(closed.path), "closed_at": closed.closed_at, "found_at": now}
+            values = {"path": closed.path, "closed_at": closed.closed_at, "found_at": now}
             if file is None:
                 new.append(values | {"origin": "buffer", "name": name, "state": FileState.FOUND.value, "size_bytes": closed.size_bytes})
             elif file.state not in _SETTLED or (closed.size_bytes, closed.closed_at) != (file.size_bytes, file.closed_at):
@@ -115,15 +125,15 @@ class Arrivals:
         new: list[dict[str, Any]] = []
         again: list[Change] = []
         for name in names:
-            path, file = self._scanner.folder / name, known.get(name)
-            if path.is_dir() or (file is not None and file.state is not FileState.GONE):
+            path, file = within(self._scanner.folder, name), known.get(name)
+            if (file is not None and file.state is not FileState.GONE) or _is_folder(path):
                 continue
-            values = {"path": str(path), "found_at": now, "reason": NO_STREAM}
+            values = {"path": path, "found_at": now, "reason": NO_STREAM}
             if file is None:
                 new.append(values | {"origin": "buffer", "name": name, "state": FileState.UNMATCHED.value})
             else:
                 again.append(Change(file, FileState.UNMATCHED, values, NO_STREAM))
-            log.error("alarm: file fits no stream of the site file", path=str(path))
+            log.error("alarm: file fits no stream of the site file", path=path)
         self._write(new, again, now)
 
     def _write(self, new: Sequence[dict[str, Any]], again: Sequence[Change], now: float) -> None:

@@ -12,11 +12,11 @@ import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from declare_daemon.root_attributes import root_metadata
 from declare_daemon.sidecar import TIMES, Description, read_sidecar
+from declare_daemon.storage import name_of
 from dune_prompt.errors import DataError
 from dune_prompt.records import FileRecord, split_did
 
@@ -82,7 +82,7 @@ class Described:
         return FileRecord(self.namespace, self.name, size_bytes, adler32, self.metadata, self.parents, self.dataset)
 
 
-def describe(path: Path, *, sidecar: Path | None) -> Described:
+def describe(path: str, *, sidecar: str | None) -> Described:
     """Metadata of the raw file `path`, from its sidecar or, with none, from the attributes of its HDF5 root.
 
     What a sidecar lacks (times, in the SAM form) is looked up in the file.
@@ -90,7 +90,7 @@ def describe(path: Path, *, sidecar: Path | None) -> Described:
     Raises:
         DataError: not readable as metadata, or something mandatory is missing or wrong. OSError passes.
     """
-    given = read_sidecar(sidecar, path.name) if sidecar is not None else Description(path.name)
+    given = read_sidecar(sidecar, name_of(path)) if sidecar is not None else Description(name_of(path))
     if sidecar is not None and (given.size_bytes is None or given.adler32 is None):
         raise DataError(f"{sidecar}: {'size' if given.size_bytes is None else 'checksum (adler32)'} is missing")
     if sidecar is None:
@@ -99,7 +99,7 @@ def describe(path: Path, *, sidecar: Path | None) -> Described:
         # If the file cannot tell either, what to complain about is the sidecar.
         with suppress(DataError):
             given = replace(given, metadata=root_metadata(path) | given.metadata)
-    return complete(given, str(sidecar or path))
+    return complete(given, sidecar or path)
 
 
 def complete(given: Description, where: str) -> Described:

@@ -6,8 +6,9 @@ The target is journaled before a file is touched, and every move may be repeated
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from pathlib import Path
+from threading import Event as Flag
 
 import sqlalchemy as sa
 
@@ -20,6 +21,7 @@ from declare_daemon.outbox import Outbox, root_of
 from declare_daemon.quarantine import Quarantine, reason_file
 from declare_daemon.scanner import list_folder
 from declare_daemon.slow_work import QUICK_BYTES, SlowWork
+from declare_daemon.storage import exists, parent_of, storage_of
 from declare_daemon.verdicts import Judge, Verdicts
 from dune_prompt.errors import ConflictError, TransientError
 from dune_prompt.settings import Site
@@ -32,6 +34,7 @@ class Mover:
         self, site: Site, journal: Journal, outbox: Outbox, quarantine: Quarantine, judge: Judge, *, wake: Callable[[], None]
     ) -> None:
         self._site, self._journal, self._outbox, self._quarantine, self._judge = site, journal, outbox, quarantine, judge
+        self._stop = Flag()
         self._work: SlowWork[None] = SlowWork("move", wake=wake)
         self._started: dict[int, JournalFile] = {}
 
@@ -56,20 +59,21 @@ class Mover:
                 self._work.start(file.id, partial(self._move, file, now), slow=slow)
 
     def _move(self, file: JournalFile, now: float) -> None:
-        source, target = Path(file.path), Path(file.target or file.path)
+        source, target = file.path, file.target or file.path
         if file.state is FileState.REJECTED:
             self._quarantine.prepare(file, now)
         elif file.state is FileState.LEAVING:
-            if not target.parent.is_dir():
-                raise TransientError(f"{target.parent}: the folder for released files is not there")
+            if not exists(parent_of(target)):
+                raise TransientError(f"{parent_of(target)}: the folder for released files is not there")
         elif file.state is FileState.RETURNING and file.origin == "buffer":
             list_folder(self._site.buffer.path, self._site.buffer.sentinel)
         else:
             self._outbox.check(root_of(file, self._outbox.default_root))
-            target.parent.mkdir(parents=True, exist_ok=True)
-        move_with_sidecar(source, target, file.adler32 if file.state is FileState.LEAVING else None)
+            storage_of(target).make_folder(parent_of(target))
+        move_with_sidecar(source, target, file.adler32 if file.state is FileState.LEAVING else None, self._stop)
         if file.state is FileState.RETURNING:
-            reason_file(source).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                storage_of(source).remove(reason_file(source))
 
     def finish(self, patience_s: float) -> int:
         """Journal the moves that are through; how many files are where they were to go."""
@@ -134,5 +138,6 @@ class Mover:
         return True
 
     def close(self) -> None:
-        """Wait for the moves that have begun."""
+        """Stop copying, and wait for the moves that have begun; what was not finished is done again."""
+        self._stop.set()
         self._work.close()

@@ -10,8 +10,8 @@ from declare_daemon.journal.files import BATCH, batches, fetch, files_by_name, s
 from declare_daemon.journal.states import WAITING, FileState
 from declare_daemon.journal.tables import file_table
 from declare_daemon.metadata import describe
-from declare_daemon.moves import sidecar_of
 from declare_daemon.scanner import Scanner, has_sidecar
+from declare_daemon.storage import sidecar_of, within
 from dune_prompt.errors import DataError, TransientError
 from dune_prompt.settings import Site
 from dune_prompt.store import Store
@@ -49,7 +49,7 @@ def preview(site: Site, store: Store) -> list[Prospect]:
 
 
 def _would(site: Site, name: str) -> str:
-    path = site.buffer.path / name
+    path = within(site.buffer.path, name)
     try:
         described = describe(path, sidecar=sidecar_of(path) if has_sidecar(site.streams, name) else None)
     except DataError as error:

@@ -6,9 +6,9 @@ Attributes: DUNE-DAQ hdf5libs `HDF5RawDataFile`. Only they are read; events, whi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from declare_daemon.storage import is_xrootd, storage_of
 from dune_prompt.errors import DataError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -22,27 +22,35 @@ RUN_TYPES = {
 }
 
 
-def root_metadata(path: Path) -> dict[str, Any]:
+def root_metadata(path: str) -> dict[str, Any]:
     """Metadata of the raw file `path` with MetaCat's keys.
 
     Raises:
         DataError: no HDF5 file, no raw file, or one the DAQ did not close. OSError passes: then nothing is said about the file.
     """
-    with path.open("rb", buffering=0) as file:
+    with storage_of(path).open(path) as file:
         if file.read(len(SIGNATURE)) != SIGNATURE:
             raise DataError(f"{path}: no HDF5 file")
+        attributes = _attributes(file if is_xrootd(path) else path, path)
+    return metadata_of(attributes, path)
+
+
+def _attributes(source: Any, path: str) -> dict[str, Any]:
+    """The attributes of the root group of `source`, which h5py reads by itself or through a file object."""
     import h5py
 
     try:
         # Without locks: network file systems refuse them, and nobody writes into a closed file.
-        with h5py.File(path, "r", locking=False) as raw:
-            attributes = dict(raw.attrs)
+        with h5py.File(source, "r", locking=False) as raw:
+            return dict(raw.attrs)
     except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:
         # The HDF5 library gives an errno only when the disk is to blame; a damaged file raises any of these.
         if isinstance(error, OSError) and error.errno is not None:
             raise
+        # Nor does it pass on what stopped a file object.
+        if (failure := getattr(source, "failure", None)) is not None:
+            raise failure from None
         raise DataError(f"{path}: no readable HDF5 file ({error})") from None
-    return metadata_of(attributes, str(path))
 
 
 def metadata_of(attributes: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -6,13 +6,11 @@ once, when it is new. A listing without the folder's sentinel file is an outage 
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from pathlib import Path
 
+from declare_daemon.storage import sidecar_of, storage_of, within
 from dune_prompt.errors import TransientError
 from dune_prompt.records import FILE_NAME, SIDECAR_SUFFIX
 from dune_prompt.settings import StreamSettings
@@ -31,7 +29,7 @@ class Closed:
     """A closed file: nobody writes into it any more. `closed_at` is when its sidecar, or with none its last byte, was written."""
 
     name: str
-    path: Path
+    path: str
     size_bytes: int
     closed_at: float
 
@@ -46,25 +44,19 @@ class Scan:
     listing: dict[str, int] = field(repr=False)
 
 
-def list_folder(folder: Path, sentinel: str) -> dict[str, int]:
-    """Names and inode numbers of a folder's entries.
+def list_folder(folder: str, sentinel: str) -> dict[str, int]:
+    """Names of a folder's entries, each with a number that changes when another file takes the name.
 
     Raises:
         FolderAwayError: it cannot be listed, or its sentinel is missing: whatever is mounted here is not the folder.
     """
     try:
-        with os.scandir(folder) as entries:
-            listing = {name if (name := entry.name).isascii() else _escaped(name): entry.inode() for entry in entries}
+        listing = storage_of(folder).listing(folder)
     except OSError as error:
         raise FolderAwayError(f"{folder}: cannot be listed ({error.strerror})") from None
     if sentinel not in listing:
         raise FolderAwayError(f"{folder}: the sentinel {sentinel} is missing, so this is not the buffer (a new one gets it with `touch`)")
     return listing
-
-
-def _escaped(name: str) -> str:
-    """A name no catalogue accepts, in a form the journal can hold."""
-    return name.encode("ascii", "backslashreplace").decode()
 
 
 def has_sidecar(streams: Sequence[StreamSettings], name: str) -> bool:
@@ -80,11 +72,11 @@ class Scanner:
     not accepted is seen again.
     """
 
-    def __init__(self, folder: Path, sentinel: str, streams: Sequence[StreamSettings], *, stable_polls: int = STABLE_POLLS) -> None:
+    def __init__(self, folder: str, sentinel: str, streams: Sequence[StreamSettings], *, stable_polls: int = STABLE_POLLS) -> None:
         self.folder, self._sentinel, self._streams, self._stable_polls = folder, sentinel, streams, stable_polls
         self._seen: dict[str, int] | None = None
         self._without_sidecar: set[str] = set()
-        self._unstable: dict[str, tuple[int, int, int]] = {}
+        self._unstable: dict[str, tuple[int, float, int]] = {}
 
     @property
     def without_sidecar(self) -> Set[str]:
@@ -127,17 +119,17 @@ class Scanner:
 
     def look_at(self, name: str) -> Closed | None:
         """Size and time of a closed file; None when it is gone again, or no file."""
-        path = self.folder / name
+        path, storage = within(self.folder, name), storage_of(self.folder)
         try:
-            status = path.stat()
-            closed_at = status.st_mtime
+            status = storage.stat(path)
+            closed_at = status.changed_at
             if has_sidecar(self._streams, name):
-                closed_at = max(closed_at, path.with_name(name + SIDECAR_SUFFIX).stat().st_mtime)
+                closed_at = max(closed_at, storage.stat(sidecar_of(path)).changed_at)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise FolderAwayError(f"{path}: {error.strerror}") from None
-        return Closed(name, path, status.st_size, closed_at) if stat.S_ISREG(status.st_mode) else None
+        return Closed(name, path, status.size_bytes, closed_at) if status.is_file else None
 
     def _sort(self, changed: Set[str], listing: dict[str, int]) -> tuple[set[str], set[str]]:
         closed: set[str] = set()
@@ -149,7 +141,7 @@ class Scanner:
             if not FILE_NAME.fullmatch(data) or not any(fnmatchcase(data, stream.pattern) for stream in self._streams):
                 unmatched.add(data)
             elif not has_sidecar(self._streams, data):
-                self._unstable.setdefault(data, (-1, -1, 0))
+                self._unstable.setdefault(data, (-1, -1.0, 0))
             elif data + SIDECAR_SUFFIX in listing:
                 closed.add(data)
             else:
@@ -158,13 +150,14 @@ class Scanner:
 
     def _stable(self) -> set[str]:
         stable = set()
-        for name, (size, changed_ns, polls) in self._unstable.items():
+        storage = storage_of(self.folder)
+        for name, (size, changed_at, polls) in self._unstable.items():
             try:
-                status = (self.folder / name).stat()
+                status = storage.stat(within(self.folder, name))
             except OSError:
                 continue
-            same = (status.st_size, status.st_mtime_ns) == (size, changed_ns)
-            self._unstable[name] = (status.st_size, status.st_mtime_ns, polls + 1 if same else 0)
+            same = (status.size_bytes, status.changed_at) == (size, changed_at)
+            self._unstable[name] = (status.size_bytes, status.changed_at, polls + 1 if same else 0)
             if same and polls + 1 >= self._stable_polls:
                 stable.add(name)
         return stable

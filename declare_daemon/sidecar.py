@@ -5,15 +5,16 @@ Both are told apart key by key, as mixtures exist: keys with a dot are MetaCat's
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+from declare_daemon.storage import storage_of
 from dune_prompt.errors import DataError
-from dune_prompt.records import read_json, split_did
+from dune_prompt.records import split_did
 
 MAX_BYTES = 32 << 20
 
@@ -47,19 +48,22 @@ class Description:
     dataset: str | None = None
 
 
-def read_sidecar(path: Path, name: str) -> Description:
-    """The sidecar `path` of the file `name`.
+def read_sidecar(place: str, name: str) -> Description:
+    """The sidecar at `place` of the file `name`.
 
     Raises:
         DataError: no JSON (it may be half-written), of another file, or a value of no use. OSError passes.
     """
-    if (size := path.stat().st_size) > MAX_BYTES:
-        raise DataError(f"{path}: {size} bytes are too many for a sidecar")
+    text = storage_of(place).read(place, MAX_BYTES + 1)
+    if len(text) > MAX_BYTES:
+        raise DataError(f"{place}: more than {MAX_BYTES} bytes are too many for a sidecar")
     try:
-        content = read_json(path)
+        content = json.loads(text)
     except RecursionError:
-        raise DataError(f"{path}: not JSON (nested too deeply)") from None
-    return describe_content(content, name, str(path))
+        raise DataError(f"{place}: not JSON (nested too deeply)") from None
+    except ValueError as error:
+        raise DataError(f"{place}: not JSON ({error})") from None
+    return describe_content(content, name, place)
 
 
 def describe_content(content: Any, name: str, where: str) -> Description:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from threading import Event as Flag
 
 import sqlalchemy as sa
@@ -17,12 +16,11 @@ from declare_daemon.journal.states import FileState
 from declare_daemon.journal.tables import file_table, intake_table, step_table
 from declare_daemon.journal.writer import Journal
 from declare_daemon.metadata import completed, describe, file_index
-from declare_daemon.moves import sidecar_of
 from declare_daemon.outbox import Outbox, place_of, root_of
 from declare_daemon.scanner import has_sidecar
 from declare_daemon.slow_work import QUICK_BYTES, SlowWork
+from declare_daemon.storage import measured, name_of, sidecar_of, storage_of
 from declare_daemon.verdicts import Judge, Verdicts
-from dune_prompt.checksum import adler32_of
 from dune_prompt.errors import DataError, TransientError
 from dune_prompt.records import FileRecord
 from dune_prompt.settings import Site, StreamSettings
@@ -36,10 +34,10 @@ class Inspected:
 
     record: FileRecord
     stream: StreamSettings | None = None
-    place: Path | None = None
+    place: str | None = None
 
 
-def inspect_raw(site: Site, path: Path, stop: Flag | None = None) -> Inspected:
+def inspect_raw(site: Site, path: str, stop: Flag | None = None) -> Inspected:
     """Look at a closed file of the buffer. The bytes are read only if its stream is declared.
 
     Raises:
@@ -47,14 +45,15 @@ def inspect_raw(site: Site, path: Path, stop: Flag | None = None) -> Inspected:
         TransientError: the file cannot be read now.
     """
     try:
-        described = describe(path, sidecar=sidecar_of(path) if has_sidecar(site.streams, path.name) else None)
-        stream = site.stream_of(path.name, described.metadata)
+        name = name_of(path)
+        described = describe(path, sidecar=sidecar_of(path) if has_sidecar(site.streams, name) else None)
+        stream = site.stream_of(name, described.metadata)
         if stream is None or not stream.declare_:
             return Inspected(described.record(0, ""), stream)
-        size = path.stat().st_size
+        size = storage_of(path).stat(path).size_bytes
         if described.size_bytes is not None and size != described.size_bytes:
             raise DataError(f"{path}: {size} bytes, its sidecar says {described.size_bytes}")
-        size, adler32 = adler32_of(path, stop)
+        size, adler32 = measured(path, (size, described.adler32), stop)
     except OSError as error:
         raise TransientError(f"{error.filename or path}: {error.strerror or error}") from None
     if described.adler32 is not None and (size, adler32) != (described.size_bytes, described.adler32):
@@ -64,7 +63,7 @@ def inspect_raw(site: Site, path: Path, stop: Flag | None = None) -> Inspected:
     return Inspected(described.record(size, adler32), stream)
 
 
-def inspect_output(file: JournalFile, place: Path, stop: Flag | None = None) -> Inspected:
+def inspect_output(file: JournalFile, place: str, stop: Flag | None = None) -> Inspected:
     """Look at an output handed over by the engine, where it was left or at its final `place`.
 
     Raises:
@@ -72,9 +71,9 @@ def inspect_output(file: JournalFile, place: Path, stop: Flag | None = None) -> 
         TransientError: it cannot be read now.
     """
     record = completed(file.record)
-    for path in (Path(file.path), place):
+    for path in (file.path, place):
         try:
-            size, adler32 = adler32_of(path, stop)
+            size, adler32 = storage_of(path).adler32(path, stop)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -121,8 +120,8 @@ class Verifier:
 
     def _inspect(self, file: JournalFile) -> Inspected:
         if file.origin == "outbox":
-            return inspect_output(file, place_of(file, self._outbox.default_root), self._stop)
-        return inspect_raw(self._site, Path(file.path), self._stop)
+            return inspect_output(file, str(place_of(file, self._outbox.default_root)), self._stop)
+        return inspect_raw(self._site, file.path, self._stop)
 
     def finish(self, patience_s: float) -> int:
         """Journal what is through; how many files were verified."""
@@ -196,7 +195,7 @@ class Verifier:
             adler32=record.adler32,
             parents=list(record.parents),
             dataset=record.dataset,
-            target=None if inspected.place in (None, Path(file.path)) else str(inspected.place),
+            target=None if inspected.place == file.path else inspected.place,
             verified_at=now,
             **known,
         )

@@ -16,7 +16,26 @@ try:
 except ImportError:
     from zlib import adler32 as _adler32
 
+# Reading takes nearly all of the time, even from the page cache: a second thread that reads ahead gains 3 %, for 27 % more processor.
 CHUNK_BYTES = 1 << 20
+
+
+class Adler32:
+    """Size and Adler-32 of content that comes in pieces."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._value = 1
+
+    def add(self, piece: memoryview) -> None:
+        """The next piece."""
+        self._value = _adler32(piece, self._value)
+        self.size_bytes += len(piece)
+
+    @property
+    def result(self) -> tuple[int, str]:
+        """Size in bytes and Adler-32 (8 lower-case hexadecimal digits) so far."""
+        return self.size_bytes, f"{self._value:08x}"
 
 
 def adler32_of(path: Path, stop: Event | None = None) -> tuple[int, str]:
@@ -27,11 +46,10 @@ def adler32_of(path: Path, stop: Event | None = None) -> tuple[int, str]:
     """
     buffer = bytearray(CHUNK_BYTES)
     view = memoryview(buffer)
-    value, size = 1, 0
+    total = Adler32()
     with path.open("rb", buffering=0) as file:
         while got := file.readinto(buffer):
-            value = _adler32(view[:got], value)
-            size += got
+            total.add(view[:got])
             if stop is not None and stop.is_set():
                 raise TransientError(f"{path}: stopped while reading")
-    return size, f"{value:08x}"
+    return total.result

@@ -22,6 +22,7 @@ from campaign.ledger.tasks import Move, Task
 from campaign.states import AttemptState, TaskState
 from declare_daemon.journal import FileState, JournalFile, files_by_did
 from declare_daemon.outbox import place_of
+from declare_daemon.storage import path_below
 from dune_prompt.errors import TransientError
 from dune_prompt.records import Assignment, InputFile, write_json
 
@@ -170,8 +171,9 @@ def _with_input(connection: sa.Connection, tasks: Sequence[Task], inputs: Mappin
 def _raw_places(installation: Installation, raw: JournalFile) -> tuple[str, ...]:
     """Where the raw file can be: in the buffer as workers see it, or where the journal knows it."""
     buffer = installation.site.buffer
-    if buffer.worker_url and Path(raw.path).is_relative_to(buffer.path):
-        return (f"{buffer.worker_url.rstrip('/')}/{Path(raw.path).relative_to(buffer.path)}", raw.path)
+    below = path_below(raw.path, buffer.path)
+    if buffer.worker_url and below is not None:
+        return (f"{buffer.worker_url.rstrip('/')}/{below}", raw.path)
     return _places(raw)
 
 

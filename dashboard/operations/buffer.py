@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -67,14 +66,14 @@ def read_buffer_fill(connection: sa.Connection, settings: BufferSettings, disk: 
 class DiskWatch:
     """Asks the file system of a folder for its space, in a thread of its own: a mount that hangs must not hang the pages."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str) -> None:
         self._folder = folder
         self._known: DiskSpace | None = None
         self._asked_at: float | None = None
         self._thread: threading.Thread | None = None
 
     def space(self, now: float) -> DiskSpace | None:
-        """The latest answer, not older than a few seconds when the file system is well; None when it refuses."""
+        """The latest answer, not older than a few seconds when the file system is well; None when it refuses, or is behind XRootD."""
         if (self._thread is None or not self._thread.is_alive()) and (self._asked_at is None or abs(now - self._asked_at) >= DISK_LOOK_S):
             self._asked_at = now
             self._thread = threading.Thread(target=self._look, args=(now,), name="disk-space", daemon=True)

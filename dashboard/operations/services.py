@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -20,6 +19,6 @@ class Services:
     daemon: str | None
 
 
-def read_services(connection: sa.Connection, buffer: Path, now: float) -> Services:
+def read_services(connection: sa.Connection, buffer: str, now: float) -> Services:
     """Which of the two services is at work."""
     return Services(holder_of(connection, LEASE, now=now), holder_of(connection, lease_name(buffer), now=now))

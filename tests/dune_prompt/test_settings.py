@@ -30,7 +30,7 @@ def test_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "site.yaml"
     path.write_text(GOOD)
     site = load_site(path)
-    assert site.buffer.path == tmp_path / "buffer"
+    assert site.buffer.path == str(tmp_path / "buffer")
     assert site.workspace == tmp_path
     assert site.store_url == f"sqlite:///{tmp_path}/dune-prompt.sqlite"
     assert site.buffer.capacity == 200 * 10**12
