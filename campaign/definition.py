@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from declare_daemon.catalogs import Keeping
 from dune_prompt.errors import ConfigError
 from dune_prompt.records import MadeBy
 from dune_prompt.settings import Site, Strict, load_yaml
@@ -113,6 +114,16 @@ class OutputSettings(Strict):
     namespace: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", description="namespace (Rucio scope) of the derived files")
     data_tier: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="core.data_tier; it must be known to the catalogues")
     place: FilePath | None = Field(None, description="folder the outputs go to; default: `outbox` in the workspace")
+    rse: str | None = Field(
+        None, pattern=r"^[A-Z0-9]+([_-][A-Z0-9]+)*$", description="storage element the outputs count as in Rucio; default: that of the site"
+    )
+    rules: tuple[str, ...] = Field((), description="RSE expressions; Rucio keeps or makes one copy for each; default: no rule")
+    lifetime: DurationS | None = Field(None, description="how long the rules keep the outputs; default: for ever")
+
+    @property
+    def keeping(self) -> Keeping:
+        """How the datasets of the outputs are kept."""
+        return Keeping(self.rse, self.rules, self.lifetime)
 
 
 class Campaign(Strict):

@@ -17,13 +17,17 @@ from declare_daemon.arrivals import Arrivals
 from declare_daemon.catalogs import Catalogs
 from declare_daemon.journal.files import JournalFile
 from declare_daemon.journal.writer import Journal, lease_name
+from declare_daemon.monitoring import Snapshot
 from declare_daemon.mover import Mover
 from declare_daemon.outage import Outage, Outages
 from declare_daemon.outbox import Outbox, root_of
 from declare_daemon.quarantine import Quarantine
-from declare_daemon.registrar import Registrar
-from declare_daemon.release import Release
+from declare_daemon.registration.lanes import Lanes
+from declare_daemon.registration.placing import Placer
+from declare_daemon.registration.registrar import Registrar
+from declare_daemon.release.release import Release
 from declare_daemon.scanner import STABLE_POLLS, FolderAwayError, Scanner
+from declare_daemon.snapshot import SoFar, take_snapshot
 from declare_daemon.verdicts import Judge
 from declare_daemon.verify import Verifier
 from dune_prompt.errors import ConfigError, TransientError
@@ -36,7 +40,8 @@ log = structlog.get_logger(__name__)
 PATIENCE_S = 1.0
 # How often the sleeping loop asks the store whether another process has written (SQLite only).
 LISTEN_S = 0.05
-RELEASE_EVERY_S = 10.0
+# A step waits so long for the first answer of a catalogue; later answers wake the loop.
+ANSWER_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class Progress:
     found: int = 0
     verified: int = 0
     moved: int = 0
+    placed: int = 0
+    registered: int = 0
     declared: int = 0
     leaving: int = 0
     left: int = 0
@@ -78,28 +85,36 @@ class Daemon:
                 raise ConfigError(f"stream {stream.name}: process without declare: its outputs would have no declared parent")
         self._store, self._clock, self._random = store, clock, randomness
         self._patience_s, self._buffer = patience_s, site.buffer.path
+        self._site = site
         self._lease = Lease.acquire(store, lease_name(site.buffer.path), now=clock())
         self.journal = Journal(store, self._lease, clock)
-        self.outages = Outages(store, randomness)
+        alarm_after_s = site.daemon.alarm_after
+        self.outages = Outages(store, randomness, alarm_after_s=alarm_after_s)
         self._wake = Flag()
         self._outbox = Outbox(site.workspace / "outbox", self.journal, self.outages)
         quarantine = Quarantine(site.workspace / "quarantine")
-        judge = Judge(quarantine, self._home_of, randomness)
+        judge = Judge(quarantine, self._home_of, randomness, alarm_after_s=alarm_after_s)
         self._scanner = Scanner(site.buffer.path, site.buffer.sentinel, site.streams)
         self._arrivals = Arrivals(site, self.journal, self._scanner)
+        self._so_far = SoFar()
         self._verifier = Verifier(site, self.journal, self._outbox, judge, wake=self._wake.set)
         self._mover = Mover(site, self.journal, self._outbox, quarantine, judge, wake=self._wake.set)
-        self._registrar = Registrar(self.journal, catalogs, judge, self.outages)
-        self._release = Release(site, self.journal, self._registrar.steps, judge, self.outages)
-        self._release_at = 0.0
+        wake = self._wake.set
+        self._lanes = Lanes((item.name for item in catalogs.all), wake=wake)
+        self._registrar = Registrar(self.journal, catalogs, self._lanes, judge, self.outages)
+        self._placer = Placer(self.journal, catalogs, self._registrar, judge, self.outages, wake=wake)
+        self._release = Release(
+            site, self.journal, catalogs, self._registrar.steps, self._lanes, judge, self.outages, random=randomness, wake=wake
+        )
 
-    def _home_of(self, file: JournalFile) -> Path:
-        return self._buffer if file.origin == "buffer" else root_of(file, self._outbox.default_root)
+    def _home_of(self, file: JournalFile) -> str:
+        return self._buffer if file.origin == "buffer" else str(root_of(file, self._outbox.default_root))
 
     @property
     def busy(self) -> bool:
-        """Whether files are being read or moved."""
-        return bool(len(self._verifier.work) or len(self._mover.work))
+        """Whether files are being read, copied, moved or deleted, or catalogues called."""
+        working = len(self._verifier.work) or len(self._mover.work)
+        return bool(working) or self._placer.busy or self._registrar.busy or self._release.busy
 
     def step(self, *, scan: bool = True) -> Progress:
         """Do what can be done now: scan the buffer, verify, move, declare, release. Short, and may be repeated after any failure.
@@ -114,16 +129,25 @@ class Daemon:
         verified = self._verifier.finish(self._patience_s)
         self._mover.start()
         moved = self._mover.finish(self._patience_s)
-        declared = self._registrar.declare()
-        leaving = 0
-        if self._clock() >= self._release_at:
-            leaving = self._release.plan()
-            self._release_at = self._clock() + RELEASE_EVERY_S
-        left = self._release.finish()
+        self._placer.start()
+        placed = self._placer.finish(0.0 if self._registrar.busy else ANSWER_S)
+        declared = self._registrar.start()
+        registered = self._registrar.finish(ANSWER_S)
+        if registered.failed:
+            # The others need not wait any longer for the one that does not answer.
+            declared += self._registrar.start()
+        self._release.start()
+        leaving, left = self._release.finish(ANSWER_S)
         if events := self.outages.take_events():
             with self.journal.write() as connection:
                 record_events(connection, events)
-        return Progress(found, verified, moved, declared, leaving, left)
+        progress = Progress(found, verified, moved, placed, registered.confirmed, declared + registered.declared, leaving, left)
+        self._so_far.add(progress, self._clock())
+        return progress
+
+    def snapshot(self) -> Snapshot:
+        """What the daemon knows of itself now; may be called from any thread."""
+        return take_snapshot(self._site, self._store, self._so_far, self.outages.now(), self._lanes.times(), self._clock())
 
     def _scan(self) -> int:
         away = self.outages.of(f"buffer:{self._buffer}")
@@ -135,6 +159,7 @@ class Daemon:
             away.failed(error, self._clock())
             return 0
         away.answered(self._clock())
+        self._so_far.last_scan_at = self._clock()
         late = self.outages.of(f"sidecars:{self._buffer}")
         if names := self._arrivals.overdue():
             late.failed(TransientError(f"{len(names)} files wait for their sidecar, {names[0]} among them"), self._clock())
@@ -203,6 +228,9 @@ class Daemon:
     def close(self) -> None:
         """Stop reading, end the moves that have begun, and give the lease back."""
         self._verifier.close()
+        self._placer.close()
+        self._release.close()
+        self._lanes.close()
         self._mover.close()
         with suppress(TransientError):
             self._lease.release()

@@ -32,14 +32,21 @@ class Outage:
     Its outage is logged at once; one that lasts is an alarm: an event `away`, later one `back`.
     """
 
-    def __init__(self, subject: str, random: Callable[[], float], alarmed_at: float | None = None) -> None:
+    def __init__(
+        self, subject: str, random: Callable[[], float], alarmed_at: float | None = None, *, alarm_after_s: float = ALARM_AFTER_S
+    ) -> None:
         """`alarmed_at`: when an earlier process raised the alarm that is still open."""
-        self.subject, self._random = subject, random
+        self.subject, self._random, self._alarm_after_s = subject, random, alarm_after_s
         self.since = alarmed_at
         self.error = ""
         self._next_try = 0.0
         self._alarmed = alarmed_at is not None
         self._events: list[Event] = []
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether it is away for so long that an alarm was raised."""
+        return self._alarmed
 
     def due(self, now: float) -> bool:
         """Whether it makes sense to ask it now."""
@@ -55,7 +62,7 @@ class Outage:
         if self.since is None:
             self.since = now
             log.warning("away", subject=self.subject, error=str(error))
-        if not self._alarmed and now - self.since >= ALARM_AFTER_S:
+        if not self._alarmed and now - self.since >= self._alarm_after_s:
             self._alarmed = True
             self._events.append(Event(now, ROOM, self.subject, BACK, AWAY, None, str(error)))
             log.error("alarm: still away", subject=self.subject, error=str(error), waited_s=round(now - self.since))
@@ -79,8 +86,8 @@ class Outage:
 class Outages:
     """Everything outside the daemon asks something of, by subject. An alarm that an earlier process raised is still open."""
 
-    def __init__(self, store: Store, random: Callable[[], float]) -> None:
-        self._store, self._random = store, random
+    def __init__(self, store: Store, random: Callable[[], float], *, alarm_after_s: float = ALARM_AFTER_S) -> None:
+        self._store, self._random, self._alarm_after_s = store, random, alarm_after_s
         self._all: dict[str, Outage] = {}
 
     def of(self, subject: str) -> Outage:
@@ -88,12 +95,12 @@ class Outages:
         if subject not in self._all:
             with self._store.read() as connection:
                 alarm = open_alarms(connection, [subject]).get(subject)
-            self._all[subject] = Outage(subject, self._random, alarm[0] if alarm else None)
+            self._all[subject] = Outage(subject, self._random, alarm[0] if alarm else None, alarm_after_s=self._alarm_after_s)
         return self._all[subject]
 
-    def now(self) -> dict[str, str]:
-        """What does not answer now, with the last error."""
-        return {subject: outage.error for subject, outage in self._all.items() if outage.since is not None}
+    def now(self) -> dict[str, Outage]:
+        """What does not answer now."""
+        return {subject: outage for subject, outage in self._all.items() if outage.since is not None}
 
     def take_events(self) -> list[Event]:
         """What has to go into the event table, once."""
@@ -103,15 +110,15 @@ class Outages:
 class Waits:
     """The files that wait for something outside: when each is tried again, and that one which waits long is alarmed once."""
 
-    def __init__(self, random: Callable[[], float]) -> None:
-        self._random = random
+    def __init__(self, random: Callable[[], float], *, alarm_after_s: float = ALARM_AFTER_S) -> None:
+        self._random, self._alarm_after_s = random, alarm_after_s
         self._since: dict[int, float] = {}
         self._alarmed: set[int] = set()
 
     def again_at(self, file: JournalFile, reason: str, now: float) -> float:
         """When to try `file` again, which failed now for `reason`."""
         since = self._since.setdefault(file.id, now)
-        if now - since >= ALARM_AFTER_S and file.id not in self._alarmed:
+        if now - since >= self._alarm_after_s and file.id not in self._alarmed:
             self._alarmed.add(file.id)
             log.error("alarm: file waits", file=file.subject, state=file.state, reason=reason, waited_s=round(now - since))
         return now + delay_s(now - since, self._random)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -11,6 +10,7 @@ from declare_daemon.journal.files import Change, JournalFile, change, fetch, fil
 from declare_daemon.journal.states import FileState
 from declare_daemon.journal.tables import file_table
 from declare_daemon.outbox import place_of
+from declare_daemon.storage import within
 from dune_prompt.errors import ConfigError
 from dune_prompt.settings import Site
 
@@ -45,11 +45,11 @@ def ask_again(connection: sa.Connection, files: Sequence[JournalFile], site: Sit
     for file in files:
         fresh = {"reason": None, "tries": 0, "next_try": 0.0}
         if file.state is FileState.QUARANTINED:
-            changes.append(Change(file, FileState.RETURNING, fresh | {"target": str(_home(file, site))}, "to be tried again", by))
+            changes.append(Change(file, FileState.RETURNING, fresh | {"target": _home(file, site)}, "to be tried again", by))
         else:
             changes.append(Change(file, FileState.FOUND, fresh, "to be tried again", by))
     change(connection, changes, now)
 
 
-def _home(file: JournalFile, site: Site) -> Path:
-    return site.buffer.path / file.name if file.origin == "buffer" else place_of(file, site.workspace / "outbox")
+def _home(file: JournalFile, site: Site) -> str:
+    return within(site.buffer.path, file.name) if file.origin == "buffer" else str(place_of(file, site.workspace / "outbox"))

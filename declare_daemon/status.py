@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from declare_daemon.journal import queue
 from declare_daemon.journal.files import ROOM, JournalFile, counts, fetch, files_by_did, files_by_name, select_files
 from declare_daemon.journal.states import WAITING, FileState
 from declare_daemon.journal.tables import file_table
 from declare_daemon.journal.writer import lease_name
 from declare_daemon.outage import open_alarms
+from declare_daemon.registration.pauses import Pause, pauses
 from declare_daemon.outbox import root_of
 from dune_prompt.settings import Site
 from dune_prompt.store import event_table
@@ -31,13 +33,18 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The state of one buffer's daemon. `waiting` holds the file that waits longest in each state."""
+    """The state of one buffer's daemon. `waiting` holds the file that waits longest in each state, `kept` files whose time is over but whose
+    checklist does not hold, `queued` how many files wait for each (catalogue, step), `sacrificed` how many left unprocessed."""
 
     daemon: str | None
     counts: dict[str, dict[FileState, int]]
     waiting: list[JournalFile]
     stopped: list[JournalFile]
     alarms: list[Alarm]
+    kept: list[JournalFile]
+    pauses: list[Pause]
+    queued: dict[tuple[str, str], int]
+    sacrificed: int
 
 
 def read_status(connection: sa.Connection, site: Site, now: float, *, limit: int = 100) -> Status:
@@ -50,14 +57,21 @@ def read_status(connection: sa.Connection, site: Site, now: float, *, limit: int
         f"buffer:{site.buffer.path}",
         f"sidecars:{site.buffer.path}",
         *(f"catalog:{settings.kind}" for settings in site.catalogs),
+        *(f"storage:{settings.kind}" for settings in site.catalogs),
         *(f"outbox:{root}" for root in sorted(roots)),
     ]
+    c, e = file_table.c, event_table.c
+    kept = select_files().where(c.state == FileState.DECLARED.value, c.reason.is_not(None), c.origin == "buffer")
     return Status(
         daemon=holder_of(connection, lease_name(site.buffer.path), now=now),
         counts=counts(connection),
         waiting=oldest,
         stopped=_in_states(connection, STOPPED, limit, newest_first=True),
         alarms=[Alarm(subject, since, message) for subject, (since, message) in sorted(open_alarms(connection, subjects).items())],
+        kept=fetch(connection, kept.order_by(c.closed_at).limit(limit)),
+        pauses=sorted(pauses(connection).values(), key=lambda item: item.catalog),
+        queued=queue.lengths(connection),
+        sacrificed=connection.execute(sa.select(sa.func.count()).where(e.room == ROOM, e.after == "sacrificed")).scalar_one(),
     )
 
 

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +16,7 @@ import structlog
 from declare_daemon.journal.files import Change, JournalFile, change, update
 from declare_daemon.journal.states import FileState
 from declare_daemon.metadata import clean_text
-from declare_daemon.outage import DATA_TRIES, Waits
+from declare_daemon.outage import ALARM_AFTER_S, DATA_TRIES, Waits
 from declare_daemon.quarantine import Quarantine
 
 log = structlog.get_logger(__name__)
@@ -28,10 +27,17 @@ MAX_REASON = 2000
 class Judge:
     """Knows how long to wait, and where bad files go."""
 
-    def __init__(self, quarantine: Quarantine, home_of: Callable[[JournalFile], Path], random: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        quarantine: Quarantine,
+        home_of: Callable[[JournalFile], str],
+        random: Callable[[], float],
+        *,
+        alarm_after_s: float = ALARM_AFTER_S,
+    ) -> None:
         """`home_of` tells the buffer or outbox a file is in."""
         self._quarantine, self._home_of, self._random = quarantine, home_of, random
-        self._waits = Waits(random)
+        self._waits = Waits(random, alarm_after_s=alarm_after_s)
 
     def verdicts(self, now: float) -> Verdicts:
         """An empty batch."""
@@ -42,7 +48,7 @@ class Verdicts:
     """One batch. A file gets one verdict."""
 
     def __init__(
-        self, quarantine: Quarantine, home_of: Callable[[JournalFile], Path], waits: Waits, random: Callable[[], float], now: float
+        self, quarantine: Quarantine, home_of: Callable[[JournalFile], str], waits: Waits, random: Callable[[], float], now: float
     ) -> None:
         self._quarantine, self._home_of, self._waits, self._random, self._now = quarantine, home_of, waits, random, now
         self._changes: list[Change] = []

@@ -102,6 +102,7 @@ class Engine:
             return 0, 0, []
         if not seen.started and not seen.ended:
             return 0, 0, []
+        keepings = {campaign_id: campaign.settings.outputs.keeping for campaign_id, campaign in self.installation.campaigns.items()}
         with self.writing() as connection:
             moves = []
             for attempt, task, handle in seen.started:
@@ -110,7 +111,7 @@ class Engine:
                 )
                 moves.append(Move(task, TaskState.RUNNING, None, {"started_at": now, "submitted_at": task.submitted_at or now}))
             ledger_tasks.apply(connection, moves, now)
-            done = commit.commit(connection, seen.ended, now, self.jitter)
+            done = commit.commit(connection, seen.ended, keepings, now, self.jitter)
         return len(seen.started), len(seen.ended), done
 
     def _take_in(self, now: float) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from campaign.ledger import tasks as ledger_tasks
 from campaign.ledger.tasks import Move, Task
 from campaign.retries import decide
 from campaign.states import AttemptState, TaskState
+from declare_daemon.catalogs.protocol import AS_CONFIGURED, Keeping
 from declare_daemon.journal import HandedOver, hand_over
 from dune_prompt.errors import ConflictError, DataError
 from dune_prompt.records import SIDECAR_SUFFIX, FileRecord, Output, read_json
@@ -33,10 +34,12 @@ class _Product:
     record: FileRecord | None
 
 
-def commit(connection: sa.Connection, ended: Sequence[Ended], now: float, jitter: Callable[[], float]) -> list[Task]:
+def commit(
+    connection: sa.Connection, ended: Sequence[Ended], keepings: Mapping[int, Keeping], now: float, jitter: Callable[[], float]
+) -> list[Task]:
     """Write down how these attempts ended, what of them counts, and what happens to their tasks; hand outputs over, all at once.
 
-    Returns the tasks that are done with that, because nothing of them has to be declared.
+    `keepings`: how the outputs of each campaign are kept. Returns the tasks that are done with that, because nothing of them has to be declared.
     """
     committed = ledger_attempts.committed(connection, {(item.task.campaign_id, item.task.input_did) for item in ended})
     moves = []
@@ -44,7 +47,7 @@ def commit(connection: sa.Connection, ended: Sequence[Ended], now: float, jitter
         before = committed[item.task.campaign_id, item.task.input_did]
         try:
             with connection.begin_nested():
-                sealed = _commit_stages(connection, item, before, now)
+                sealed = _commit_stages(connection, item, before, keepings.get(item.task.campaign_id, AS_CONFIGURED), now)
             error_class, message = item.error_class, item.message
         except ConflictError as error:
             sealed, error_class, message = (), "conflict", str(error)
@@ -110,7 +113,7 @@ def _began(item: Ended) -> float | None:
     return item.report.stages[0].started if item.report and item.report.stages else None
 
 
-def _commit_stages(connection: sa.Connection, item: Ended, before: dict[str, str], now: float) -> tuple[str, ...]:
+def _commit_stages(connection: sa.Connection, item: Ended, before: dict[str, str], keeping: Keeping, now: float) -> tuple[str, ...]:
     """Let the attempt count for the stages it sealed, and hand over what they declare."""
     if item.report is None:
         return ()
@@ -133,7 +136,7 @@ def _commit_stages(connection: sa.Connection, item: Ended, before: dict[str, str
         to_declare += _earlier_products(connection, before["nf_sp"])
     hand_over(
         connection,
-        [HandedOver(product.record, str(product.path), item.attempt.id) for product in to_declare if product.record is not None],
+        [HandedOver(product.record, str(product.path), item.attempt.id, keeping) for product in to_declare if product.record is not None],
         now,
     )
     return sealed

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from declare_daemon.catalogs.protocol import AS_CONFIGURED, Keeping
+from declare_daemon.journal.datasets import keep
 from declare_daemon.journal.files import (
     BATCH,
     ROOM,
@@ -32,11 +34,13 @@ KNOWN = (*USABLE, FileState.LEAVING.value, FileState.LEFT.value)
 
 @dataclass(frozen=True, slots=True)
 class HandedOver:
-    """An output of a committed attempt: `record` is its sidecar, `path` where it lies now (sidecar beside it)."""
+    """An output of a committed attempt: `record` is its sidecar, `path` where it lies now (sidecar beside it), `keeping` how its dataset
+    is to be kept."""
 
     record: FileRecord
     path: str
     attempt: str
+    keeping: Keeping = AS_CONFIGURED
 
 
 def hand_over(connection: sa.Connection, outputs: Sequence[HandedOver], now: float) -> None:
@@ -83,6 +87,7 @@ def hand_over(connection: sa.Connection, outputs: Sequence[HandedOver], now: flo
                 for item in new
             ],
         )
+    keep(connection, {item.record.dataset: item.keeping for item in unique.values() if item.record.dataset is not None})
     # What a catalogue has confirmed of the replaced file says nothing about the new one.
     connection.execute(sa.delete(step_table).where(step_table.c.file_id.in_([item.file.id for item in replaced])))
     change(connection, replaced, now)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
+from declare_daemon.journal import queue
+from declare_daemon.journal.rows import batches as batches
+from declare_daemon.journal.rows import insert_missing as insert_missing
 from declare_daemon.journal.states import FileState, check_transition
 from declare_daemon.journal.tables import file_table
 from dune_prompt.errors import ConflictError
@@ -20,7 +21,6 @@ from dune_prompt.store import Event, record_events
 ROOM = "declare"
 BATCH = 500
 Origin = Literal["buffer", "outbox"]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,14 @@ class JournalFile:
     verified_at: float | None
     declared_at: float | None
     left_at: float | None
+    fid: str | None = None
+    place: str | None = None
+    proof: int | None = None
+
+    def still_is(self, asked: JournalFile) -> bool:
+        """Whether what was told of the file outside (`asked`, an earlier look at the row) is still so."""
+        mine = (self.state, self.did, self.size_bytes, self.adler32, self.path, self.target, self.place)
+        return mine == (asked.state, asked.did, asked.size_bytes, asked.adler32, asked.path, asked.target, asked.place)
 
     @property
     def subject(self) -> str:
@@ -63,7 +71,7 @@ class JournalFile:
         if self.did is None or self.size_bytes is None or self.adler32 is None:
             raise ConflictError(f"{self.name}: not verified yet, it has no record")
         namespace, name = split_did(self.did)
-        return FileRecord(namespace, name, self.size_bytes, self.adler32, self.metadata, self.parents, self.dataset)
+        return FileRecord(namespace, name, self.size_bytes, self.adler32, self.metadata, self.parents, self.dataset, self.fid)
 
 
 _COLUMNS = [file_table.c[item.name] for item in fields(JournalFile)]
@@ -144,10 +152,10 @@ def change(connection: sa.Connection, changes: Sequence[Change], now: float) -> 
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     for item in changes:
         check_transition(item.file.subject, item.file.state, item.to)
-        values = {f"new_{key}": value for key, value in item.values.items()}
-        groups[tuple(item.values)].append(
-            {**values, "new_state": item.to.value, "this_id": item.file.id, "old_state": item.file.state.value}
-        )
+        # A file that starts again has to be proven again before it may leave.
+        columns = {**item.values, "proof": None} if item.to is FileState.FOUND else item.values
+        values = {f"new_{key}": value for key, value in columns.items()}
+        groups[tuple(columns)].append({**values, "new_state": item.to.value, "this_id": item.file.id, "old_state": item.file.state.value})
     for keys, rows in groups.items():
         statement = (
             sa.update(file_table)
@@ -156,6 +164,7 @@ def change(connection: sa.Connection, changes: Sequence[Change], now: float) -> 
         )
         if (done := connection.execute(statement, rows).rowcount) != len(rows):
             raise ConflictError(f"journal: {len(rows) - done} of {len(rows)} files changed their state meanwhile")
+    queue.follow(connection, {item.file.id: item.to for item in changes})
     record_events(
         connection,
         [
@@ -172,20 +181,6 @@ def update(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None
         statement = sa.update(file_table).where(file_table.c.id == sa.bindparam("this_id"))
         statement = statement.values({key: sa.bindparam(f"new_{key}") for key in keys})
         connection.execute(statement, [{"this_id": row["id"], **{f"new_{key}": row[key] for key in keys}} for row in rows])
-
-
-def insert_missing(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert the rows whose key is not there yet."""
-    if rows:
-        insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        connection.execute(insert(table).on_conflict_do_nothing(), list(rows))
-
-
-def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """`items` in lists of at most `size`."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 def names_in(connection: sa.Connection, origin: Origin, states: Collection[FileState]) -> set[str]:

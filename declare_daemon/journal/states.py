@@ -11,15 +11,15 @@ class FileState(State):
 
     FOUND = "found", "Closed and seen in the buffer, or handed over by the engine; metadata, size and checksum are not checked yet."
     VERIFIED = "verified", "Metadata are complete and size and checksum agree with the file; the catalogues do not all know it yet."
-    DECLARED = "declared", "Every catalogue has confirmed it."
+    DECLARED = "declared", "Every catalogue has confirmed it, or a person has waived the one that has not."
     IGNORED = "ignored", "Its stream is not declared; it is counted and left alone."
     UNMATCHED = "unmatched", "It fits no stream of the site file; an operator must say what it is."
     REJECTED = "rejected", "Its data or metadata are bad; its move into the quarantine is not finished."
     QUARANTINED = "quarantined", "It lies in the quarantine, with the reason beside it."
     RETURNING = "returning", "An operator wants it tried again; its move out of the quarantine is not finished."
     CONFLICT = "conflict", "Two truths about one name; the file stays where it is until a person has looked."
-    LEAVING = "leaving", "Declared and processed, its time in the buffer is over; its move is not finished."
-    LEFT = "left", "Moved out of the buffer by release."
+    LEAVING = "leaving", "Proven safe to release; its move or deletion is not finished."
+    LEFT = "left", "Out of the buffer by release: moved, or deleted after its copy was verified."
     GONE = "gone", "Vanished from the buffer, moved by somebody else."
 
 

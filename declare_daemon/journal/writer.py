@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -35,8 +34,17 @@ class Journal:
             self._lease.check(connection)
             yield connection
 
+    def check_lease(self) -> None:
+        """Call right before files are changed outside a transaction.
 
-def lease_name(buffer: Path) -> str:
+        Raises:
+            LeaseLostError: another daemon took over.
+        """
+        with self.store.read() as connection:
+            self._lease.check(connection)
+
+
+def lease_name(buffer: str) -> str:
     """The name of the lease of the daemon that works on `buffer`; long paths are cut to what the table holds."""
     name = f"buffer:{buffer}"
     return name if len(name) <= 100 else f"buffer:{hashlib.sha256(name.encode()).hexdigest()}"

@@ -1,215 +1,234 @@
-"""Registers verified files in all catalogues, raw and derived alike, in bulk: look, compare, write, look.
+"""Registers verified files in all catalogues, raw and derived alike, in bulk.
 
-What a catalogue has confirmed of a file is a row of the journal, so that a kill between two catalogues is resumed where it was. The
-catalogues do not wait for each other: one that is away holds up only its own part.
+What a catalogue has confirmed of a file is a row of the journal, so that a kill between two catalogues is resumed where it was. Each
+catalogue is called from a thread of its own; the journal is read and written only here, in the daemon's one thread.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from declare_daemon.catalogs.protocol import BATCH, Catalogs, MetadataCatalog, Replica, ReplicaCatalog, disagreements
-from declare_daemon.journal.files import JournalFile, batches, fetch, files_by_did, insert_missing, select_files
+from declare_daemon.catalogs.protocol import BATCH, Catalogs, Keeping
+from declare_daemon.journal import queue
+from declare_daemon.journal.datasets import keepings
+from declare_daemon.journal.files import JournalFile, fetch, files_by_did, files_by_id, select_files, update
 from declare_daemon.journal.states import FileState
-from declare_daemon.journal.tables import file_table, step_table
+from declare_daemon.journal.tables import file_table, queue_table, step_table
 from declare_daemon.journal.writer import Journal
 from declare_daemon.outage import Outages
+from declare_daemon.registration import pauses
+from declare_daemon.registration.calls import Answer, Batch, Caller
+from declare_daemon.registration.lanes import Lanes
+from declare_daemon.registration.steps import METADATA, PLACED, Step, outlook, steps_of
 from declare_daemon.verdicts import Judge, Verdicts
-from dune_prompt.errors import ConfigError, ConflictError, DataError, TransientError
 
-# Files taken up by one step of the daemon for each catalogue.
-AT_ONCE = 2 * BATCH
-
-METADATA, REPLICA = "metadata", "replica"
+# A file whose catalogue was waived is registered there all the same when that can be done, wherever the file is by then.
+_TAKES_STEPS = tuple(state.value for state in (FileState.VERIFIED, FileState.DECLARED, FileState.LEFT))
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One thing one catalogue has to confirm of every file."""
+class _Call:
+    """A call in hand."""
 
-    catalog: str
-    kind: str
-    metadata: MetadataCatalog | None = None
-    replicas: ReplicaCatalog | None = None
-
-    @property
-    def subject(self) -> str:
-        """What an outage of the catalogue is called."""
-        return f"catalog:{self.catalog}"
-
-    def done(self, file_id: sa.Column[int]) -> sa.Exists:
-        """Whether a file has it, in a query."""
-        c = step_table.c
-        return sa.exists().where(c.file_id == file_id, c.catalog == self.catalog, c.step == self.kind)
-
-    def ensure_dataset(self, dataset: str) -> None:
-        for catalog in (self.metadata, self.replicas):
-            if catalog is not None:
-                catalog.ensure_dataset(dataset)
-
-    def write(self, files: Sequence[JournalFile], dataset: str) -> None:
-        if self.metadata is not None:
-            self.metadata.declare([file.record for file in files], dataset)
-        if self.replicas is not None:
-            self.replicas.add([replica_of(file) for file in files], dataset)
+    step: Step
+    files: list[JournalFile]
+    future: Future[Answer]
 
 
-def replica_of(file: JournalFile) -> Replica:
-    """Where the file lies now, as a catalogue wants it."""
-    record = file.record
-    return Replica(record.did, record.size_bytes, record.adler32, file.path)
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """How many steps of files were confirmed, how many files are declared everywhere with that, and whether a catalogue did not answer."""
 
+    confirmed: int = 0
+    declared: int = 0
+    failed: bool = False
 
-def write_in_halves(step: Step, files: Sequence[JournalFile], dataset: str) -> dict[int, DataError | ConflictError]:
-    """Write `files` into a catalogue; a batch with a bad file in it is halved until that file is alone.
-
-    Returns what is wrong with the files that were refused, by id. `TransientError` and `ConfigError` pass.
-    """
-    if not files:
-        return {}
-    try:
-        step.write(files, dataset)
-    except (DataError, ConflictError) as error:
-        if len(files) == 1:
-            return {files[0].id: error}
-        middle = len(files) // 2
-        return write_in_halves(step, files[:middle], dataset) | write_in_halves(step, files[middle:], dataset)
-    return {}
+    def __add__(self, other: Registered) -> Registered:
+        return Registered(self.confirmed + other.confirmed, self.declared + other.declared, self.failed or other.failed)
 
 
 class Registrar:
     """Takes files from `verified` to `declared`."""
 
-    def __init__(self, journal: Journal, catalogs: Catalogs, judge: Judge, outages: Outages) -> None:
-        self._journal, self._judge, self._outages = journal, judge, outages
-        self.steps: list[Step] = []
-        for catalog in catalogs.all:
-            if catalog.metadata is not None:
-                self.steps.append(Step(catalog.name, METADATA, metadata=catalog.metadata))
-            if catalog.replicas is not None:
-                self.steps.append(Step(catalog.name, REPLICA, replicas=catalog.replicas))
-        self._ensured: set[tuple[str, str, str]] = set()
+    def __init__(self, journal: Journal, catalogs: Catalogs, lanes: Lanes, judge: Judge, outages: Outages) -> None:
+        self._journal, self._lanes, self._judge, self._outages = journal, lanes, judge, outages
+        self.steps = steps_of(catalogs)
+        self._names = tuple(item.name for item in catalogs.all)
+        self._callers = {name: Caller(name) for name in self._names}
+        self._calls: dict[str, _Call] = {}
+        with journal.write() as connection:
+            queue.plan_all(connection)
 
-    def declare(self) -> int:
-        """Bring the files that are due a bit further in every catalogue that answers; how many are declared everywhere now."""
-        for step in self.steps:
-            outage = self._outages.of(step.subject)
-            if not outage.due(self._journal.now()):
-                continue
-            for dataset, files in self._due(step):
-                verdicts = self._judge.verdicts(self._journal.now())
-                ready = self._without_orphans(step, files, verdicts)
-                try:
-                    confirmed = self._register(step, dataset, ready, verdicts)
-                except (TransientError, ConfigError, ConflictError) as error:
-                    # Without rights, or with a dataset of another kind, nothing goes on either, and the files are not to blame.
-                    outage.failed(error, self._journal.now())
-                    self._ensured = {key for key in self._ensured if key[0] != step.catalog}
-                    break
-                outage.answered(self._journal.now())
-                self._journal_step(step, confirmed, verdicts)
-        return self._complete()
+    @property
+    def busy(self) -> bool:
+        """Whether a catalogue is being called."""
+        return bool(self._calls)
 
-    def _due(self, step: Step) -> list[tuple[str, list[JournalFile]]]:
-        """The files that lack `step`, raw ones first, in batches of one dataset."""
-        c = file_table.c
-        query = select_files().where(
-            c.state == FileState.VERIFIED.value, c.target.is_(None), c.next_try <= self._journal.now(), ~step.done(c.id)
-        )
-        before = next((other for other in self.steps if other.catalog == step.catalog and other.kind == METADATA), None)
-        if before is not None and step.kind == REPLICA:
-            query = query.where(before.done(c.id))
+    def start(self) -> int:
+        """Give each catalogue that answers its next batch; how many files turned out to have all they need."""
+        self._end_pauses()
+        declared = self._plan()
         with self._journal.read() as connection:
-            files = fetch(connection, query.order_by(c.origin, c.id).limit(AT_ONCE))
+            paused = pauses.pauses(connection).keys()
+        well = {name for name in self._names if name not in paused and self._outages.of(subject_of(name)).since is None}
+        for name in self._names:
+            if name in self._calls or name in paused or not self._outages.of(subject_of(name)).due(self._journal.now()):
+                continue
+            for step in self.steps:
+                if step.catalog == name and step.kind != PLACED and self._begin(step, well):
+                    break
+        return declared
+
+    def _end_pauses(self) -> None:
+        now = self._journal.now()
+        with self._journal.read() as connection:
+            over = [item.catalog for item in pauses.pauses(connection).values() if item.until is not None and item.until <= now]
+        if over:
+            with self._journal.write() as connection:
+                for catalog in over:
+                    pauses.resume(connection, catalog, None, now)
+
+    def _plan(self) -> int:
+        """Work out the steps of files that were verified, or waived, since the last time."""
+        with self._journal.read() as connection:
+            file_ids = queue.unplanned(connection, BATCH)
+        if not file_ids:
+            return 0
+        with self._journal.write() as connection:
+            return self.plan(connection, file_ids)
+
+    def plan(self, connection: sa.Connection, file_ids: Sequence[int]) -> int:
+        """Queue what these files can do now, and declare those that have nothing left to do; how many."""
+        now = self._journal.now()
+        files = files_by_id(connection, file_ids)
+        confirmed = queue.confirmed(connection, file_ids)
+        waived = pauses.waivers(connection, list(file_ids))
+        verdicts = self._judge.verdicts(now)
+        ready: list[tuple[str, str, int]] = []
+        for file_id, file in files.items():
+            if file.state.value not in _TAKES_STEPS:
+                continue
+            view = outlook(self.steps, file, confirmed.get(file_id, {}))
+            ready += [(*key, file_id) for key in view.now]
+            if file.state is FileState.VERIFIED and file.target is None and view.missing <= waived.get(file_id, {}).keys():
+                without = [f"without {name}, waived by {waived[file_id][name].by}" for name in sorted(view.missing)]
+                verdicts.good(file, FileState.DECLARED, "; ".join(without) or None, declared_at=file.declared_at or now)
+        queue.planned(connection, file_ids, ready)
+        verdicts.write(connection)
+        return verdicts.count(FileState.DECLARED)
+
+    def _begin(self, step: Step, well: set[str]) -> bool:
+        """Call a catalogue for the files that are due for `step`; whether there were any."""
+        files = self._due(step, well)
+        if not files:
+            return False
+        files = self._without_orphans(step, files)
+        if not files:
+            return False
         groups: dict[str, list[JournalFile]] = defaultdict(list)
         for file in files:
             groups[file.dataset or ""].append(file)
-        return [(dataset, batch) for dataset, group in groups.items() for batch in batches(group, BATCH)]
+        with self._journal.read() as connection:
+            kept = keepings(connection, groups)
+        batches = [Batch(dataset, kept.get(dataset, Keeping()), group) for dataset, group in groups.items()]
+        caller, ping = self._callers[step.catalog], self._outages.of(subject_of(step.catalog)).since is not None
+        future = self._lanes.call(step.catalog, lambda: caller.work(step, batches, ping=ping))
+        self._calls[step.catalog] = _Call(step, files, future)
+        return True
 
-    def _register(self, step: Step, dataset: str, files: list[JournalFile], verdicts: Verdicts) -> list[JournalFile]:
-        """Look, compare, write, look: the files the catalogue has confirmed. Nothing here touches the journal."""
-        if not files:
-            return []
-        try:
-            if (step.catalog, step.kind, dataset) not in self._ensured:
-                step.ensure_dataset(dataset)
-                self._ensured.add((step.catalog, step.kind, dataset))
-        except DataError as wrong_name:
-            for file in files:
-                verdicts.bad(file, f"{step.catalog}: dataset {dataset}: {wrong_name}")
-            return []
-        agreeing = self._agreeing(step, files, verdicts)
-        refused = write_in_halves(step, agreeing, dataset)
-        for file in agreeing:
-            error = refused.get(file.id)
-            if isinstance(error, ConflictError):
-                verdicts.stopped(file, FileState.CONFLICT, f"{step.catalog}: {error}")
-            elif error is not None:
-                verdicts.bad(file, f"{step.catalog}: {error}")
-        accepted = [file for file in agreeing if file.id not in refused]
-        return self._agreeing(step, accepted, verdicts, must_be_there=True)
+    def _due(self, step: Step, well: set[str]) -> list[JournalFile]:
+        """The files whose next step this is, those first that were journaled first (raw files so before their children)."""
+        c, q = file_table.c, queue_table.c
+        query = select_files().join(queue_table, q.file_id == c.id)
+        query = query.where(q.catalog == step.catalog, q.step == step.kind, c.state.in_(_TAKES_STEPS))
+        query = query.where(c.target.is_(None), c.next_try <= self._journal.now())
+        for catalog, kind in step.behind:
+            if catalog in well:
+                s = step_table.c
+                query = query.where(sa.exists().where(s.file_id == c.id, s.catalog == catalog, s.step == kind))
+        with self._journal.read() as connection:
+            return fetch(connection, query.order_by(q.file_id).limit(BATCH))
 
-    def _journal_step(self, step: Step, confirmed: list[JournalFile], verdicts: Verdicts) -> None:
-        now = self._journal.now()
-        with self._journal.write() as connection:
-            rows = [{"file_id": file.id, "catalog": step.catalog, "step": step.kind, "done_at": now} for file in confirmed]
-            insert_missing(connection, step_table, rows)
-            verdicts.write(connection)
-
-    def _without_orphans(self, step: Step, files: list[JournalFile], verdicts: Verdicts) -> list[JournalFile]:
+    def _without_orphans(self, step: Step, files: list[JournalFile]) -> list[JournalFile]:
         """Hold back the files whose parent the daemon is still to declare in this catalogue: its absence there is no fault of theirs."""
         parents = {parent for file in files for parent in file.parents}
         if not parents or step.kind != METADATA:
             return files
         with self._journal.read() as connection:
             known = {did: parent for did, parent in files_by_did(connection, parents).items() if parent.declared_at is None}
-            c = step_table.c
-            query = sa.select(c.file_id).where(c.catalog == step.catalog, c.step == step.kind)
-            done = {
-                file_id
-                for batch in batches([parent.id for parent in known.values()], BATCH)
-                for file_id in connection.execute(query.where(c.file_id.in_(batch))).scalars()
-            }
+            done = queue.confirmed(connection, [parent.id for parent in known.values()])
+        verdicts = self._judge.verdicts(self._journal.now())
         ready = []
         for file in files:
-            waiting = next((known[did] for did in file.parents if did in known and known[did].id not in done), None)
+            waiting = next((known[did] for did in file.parents if did in known and step.key not in done.get(known[did].id, {})), None)
             if waiting is None:
                 ready.append(file)
             else:
                 verdicts.wait(file, f"its parent {waiting.did} is not declared yet ({waiting.state})")
-        return ready
-
-    def _agreeing(self, step: Step, files: list[JournalFile], verdicts: Verdicts, *, must_be_there: bool = False) -> list[JournalFile]:
-        """Look: the files that are not there, or there with the same content; the others are conflicts."""
-        if step.metadata is None or not files:
-            return files
-        entries = step.metadata.look([file.record.did for file in files])
-        other = disagreements(entries, [file.record for file in files])
-        agreeing = []
-        for file in files:
-            if (why := other.get(file.record.did)) is not None:
-                verdicts.stopped(file, FileState.CONFLICT, f"{step.catalog}: {why}")
-            elif must_be_there and file.record.did not in entries:
-                verdicts.wait(file, f"{step.catalog}: accepted {file.did} but does not show it")
-            else:
-                agreeing.append(file)
-        return agreeing
-
-    def _complete(self) -> int:
-        """Declare what every catalogue has confirmed; how many files."""
-        c = file_table.c
-        query = select_files().where(c.state == FileState.VERIFIED.value, c.target.is_(None), *(step.done(c.id) for step in self.steps))
-        with self._journal.read() as connection:
-            files = fetch(connection, query.limit(AT_ONCE))
-        for batch in batches(files, BATCH):
-            now = self._journal.now()
-            verdicts = self._judge.verdicts(now)
-            for file in batch:
-                verdicts.good(file, FileState.DECLARED, declared_at=file.declared_at or now)
+        if len(ready) < len(files):
             with self._journal.write() as connection:
                 verdicts.write(connection)
-        return len(files)
+        return ready
+
+    def finish(self, patience_s: float) -> Registered:
+        """Journal what catalogues have answered. Waits so long for the first answer."""
+        if not self._calls:
+            return Registered()
+        wait([call.future for call in self._calls.values()], timeout=patience_s, return_when=FIRST_COMPLETED)
+        registered = Registered()
+        for name in [name for name, call in self._calls.items() if call.future.done()]:
+            call = self._calls.pop(name)
+            registered += self._journal_answer(call, call.future.result())
+        return registered
+
+    def _journal_answer(self, call: _Call, answer: Answer) -> Registered:
+        now, outage = self._journal.now(), self._outages.of(subject_of(call.step.catalog))
+        verdicts = self._judge.verdicts(now)
+        with self._journal.write() as connection:
+            # What became something else meanwhile (seen again, replaced by another attempt) is not what was asked about.
+            current = files_by_id(connection, [file.id for file in call.files])
+            same = {file.id for file in call.files if file.id in current and _still_asked(file, current[file.id])}
+            confirmed = [file.id for file in answer.confirmed if file.id in same]
+            queue.confirm(connection, call.step.catalog, call.step.kind, confirmed, now)
+            update(connection, [{"id": file_id, "fid": fid} for file_id, fid in answer.fids.items() if file_id in same])
+            update(connection, [{"id": file_id, "place": place} for file_id, place in answer.places.items() if file_id in same])
+            for file, reason in answer.conflicts:
+                if file.id in same:
+                    self._refuse(verdicts, file, FileState.CONFLICT, reason)
+            for file, reason in answer.bad:
+                if file.id in same:
+                    self._refuse(verdicts, file, FileState.REJECTED, reason)
+            for file, reason in answer.wait:
+                if file.id in same:
+                    verdicts.wait(file, reason)
+            verdicts.write(connection)
+            declared = self.plan(connection, confirmed)
+        if answer.error is not None:
+            outage.failed(answer.error, now)
+        else:
+            outage.answered(now)
+        return Registered(len(confirmed), declared, answer.error is not None)
+
+    def _refuse(self, verdicts: Verdicts, file: JournalFile, to: FileState, reason: str) -> None:
+        if file.state is not FileState.VERIFIED:
+            # Declared without this catalogue, by a person's word: it goes on being tried, and being seen.
+            verdicts.wait(file, reason)
+        elif to is FileState.CONFLICT:
+            verdicts.stopped(file, to, reason)
+        else:
+            verdicts.bad(file, reason)
+
+
+def _still_asked(asked: JournalFile, now: JournalFile) -> bool:
+    """Whether the catalogue's answer is about the file as it is now. It may have been declared meanwhile, by a waiver."""
+    return now.still_is(replace(asked, state=now.state)) and now.state.value in _TAKES_STEPS
+
+
+def subject_of(catalog: str) -> str:
+    """What an outage of a catalogue is called."""
+    return f"catalog:{catalog}"

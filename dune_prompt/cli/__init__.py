@@ -15,10 +15,12 @@ from dune_prompt.errors import DunePromptError, TransientError
 COMMANDS = {
     "demo": "run the whole pipeline here on simulated raw files",
     "serve": "run the service: engine, HTTP interface, dashboard",
+    "check": "try everything: catalogues, mounts, the store, credentials and our rights",
     "declare": "run the declare daemon: find, verify and register files",
     "campaign": "look at and act on campaigns and their tasks",
     "stage": "run one stage by hand, as a job would",
     "raw": "look into raw files, or make simulated ones",
+    "units": "write the systemd units of this installation",
 }
 
 EXIT_CODES = """

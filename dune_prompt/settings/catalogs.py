@@ -23,7 +23,9 @@ class SamSettings(Strict):
 
     kind: Literal["sam"] = Field(description="which catalogue")
     url: HttpUrl = Field(description="the API, such as http://samweb.fnal.gov:8480/sam/dune/api")
-    secure_url: HttpUrl | None = Field(None, description="the API for writes, such as https://samweb.fnal.gov:8483/sam/dune/api; default: `url`")
+    secure_url: HttpUrl | None = Field(
+        None, description="the API for writes, such as https://samweb.fnal.gov:8483/sam/dune/api; default: `url`"
+    )
     client: Literal["auto", "samweb_client", "http", "samweb"] = Field(
         "auto",
         description="what talks to it: the module `samweb_client`, plain HTTP, or the command `samweb`; auto: the module where it is installed, else HTTP",
@@ -31,7 +33,9 @@ class SamSettings(Strict):
     cert: FilePath | None = Field(None, description="X.509 certificate or proxy for writes")
     key: FilePath | None = Field(None, description="its private key, if not in the same file")
     location: str | None = Field(
-        None, description="prefix of the locations we add, such as `cern-eos:`; default: SAM is told no locations", pattern=r"^[A-Za-z0-9_.-]+:$"
+        None,
+        description="prefix of the locations we add, such as `cern-eos:`; default: SAM is told no locations",
+        pattern=r"^[A-Za-z0-9_.-]+:$",
     )
     gives_fid: bool = Field(True, description="a file's SAM id becomes its MetaCat id; MetaCat then waits for SAM")
     connections: int = Field(8, ge=1, le=32, description="requests at once; SAM has no bulk declaration")
@@ -59,8 +63,8 @@ class MetacatSettings(Strict):
     def _complete(self) -> Self:
         if self.auth == "library":
             return self
-        needed = {"user": self.user, "auth_url": self.auth_url}
-        needed |= {"x509": {"cert": self.cert}, "token": {"token_file": self.token_file}, "password": {"password_file": self.password_file}}[self.auth]
+        proof = {"x509": "cert", "token": "token_file", "password": "password_file"}[self.auth]
+        needed: dict[str, object] = {"user": self.user, "auth_url": self.auth_url, proof: getattr(self, proof)}
         if missing := [key for key, value in needed.items() if value is None]:
             raise ValueError(f"auth {self.auth} needs {' and '.join(missing)}")
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 XROOTD = "root://"
 
@@ -27,4 +27,4 @@ def _place(place: str, info: ValidationInfo) -> str:
 
 FilePath = Annotated[Path, AfterValidator(_beside_the_file)]
 # A folder of a mounted file system, or one behind XRootD.
-StoragePath = Annotated[str, AfterValidator(_place)]
+StoragePath = Annotated[str, BeforeValidator(lambda place: str(place) if isinstance(place, Path) else place), AfterValidator(_place)]

@@ -25,7 +25,8 @@ class BufferSettings(Strict):
     high_water: Fraction = Field(0.9, description="fuller than this, processed files leave before their lifetime is over, oldest first")
     low_water: Fraction = Field(0.8, description="until the buffer is no fuller than this")
     sacrifice: tuple[str, ...] = Field(
-        (), description="streams whose unprocessed files may leave too when the buffer is above `high_water` and nothing else can; logged and shown"
+        (),
+        description="streams whose unprocessed files may leave too when the buffer is above `high_water` and nothing else can; logged and shown",
     )
 
     @model_validator(mode="after")
@@ -102,7 +103,9 @@ class DaemonSettings(Strict):
         None, pattern=r"^[^:]+:[0-9]{1,5}$", description="address and port of its `/metrics` and `/health`; default: not served"
     )
     alarm_after: DurationS = Field(60.0, description="an outage that lasts longer is an alarm")
-    outbox_grace: DurationS = Field(14 * 86400.0, description="outputs of attempts that never counted are removed from the outbox after this time")
+    outbox_grace: DurationS = Field(
+        14 * 86400.0, description="outputs of attempts that never counted are removed from the outbox after this time"
+    )
 
 
 class LocalLauncherSettings(Strict):

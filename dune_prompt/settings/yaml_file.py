@@ -89,7 +89,9 @@ def _keys_at(model: type[BaseModel], location: Location) -> list[str]:
         if isinstance(part, int):
             continue
         branch = [item for item in current if part in _tags(item)]
-        current = branch or [inner for item in current if part in item.model_fields for inner in _models_in(item.model_fields[part].annotation)]
+        current = branch or [
+            inner for item in current if part in item.model_fields for inner in _models_in(item.model_fields[part].annotation)
+        ]
     return sorted({name for item in current for name in item.model_fields})
 
 

@@ -111,7 +111,7 @@ class World:
         self.site = Site(
             site="test",
             workspace=root,
-            buffer={"path": self.buffer},
+            buffer={"path": str(self.buffer)},
             streams=streams or (stream(process=True), stream("tp", "np04hd_tp_run*.hdf5")),
             **site,
         )
@@ -179,6 +179,15 @@ class World:
         with Store(self.store.engine).write() as connection:
             hand_over(connection, [HandedOver(record, str(folder / name), attempt)], self.now)
         return record
+
+    def declare_child(self, raw_name: str, *, stage: str = "evaluate", version: str = "v1") -> str:
+        """Somebody declared a child of a raw file in the embedded catalogue; its DID."""
+        made_by = DERIVED_METADATA | {"core.application.name": stage, "core.application.version": version}
+        name, parent = f"{Path(raw_name).stem}_pdhd-prompt_{version}_{stage}", f"{NAMESPACE}:{raw_name}"
+        record = FileRecord("hd-protodune-det-reco", name, 1, "00010001", RAW_METADATA | made_by, (parent,), "hd-protodune-det-reco:made")
+        self.embedded.ensure_dataset("hd-protodune-det-reco:made")
+        self.embedded.declare([record], "hd-protodune-det-reco:made")
+        return record.did
 
     def advance(self, seconds: float) -> None:
         self.now += seconds

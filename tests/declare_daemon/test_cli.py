@@ -163,7 +163,7 @@ def wait_until(condition: Any) -> None:
 
 def lease_holder(world: Any) -> str | None:
     with world.store.read() as connection:
-        return holder_of(connection, lease_name(world.buffer), now=time.time())
+        return holder_of(connection, lease_name(world.site.buffer.path), now=time.time())
 
 
 def declared(world: Any) -> int:

@@ -27,7 +27,7 @@ def play(world_class: Any, store_file: Path, new_stream: Any, tmp_path: Path) ->
     def play(kill_at: int | None) -> tuple[Any, int]:
         root = tmp_path / "scene"
         released = root / "released"
-        tp = new_stream("tp", "np04hd_tp_run*.hdf5", release={"move_to": released}, lifetime="1h")
+        tp = new_stream("tp", "np04hd_tp_run*.hdf5", release={"move_to": str(released)}, lifetime="1h")
         world = world_class(root, store_file, streams=(new_stream(process=True), tp))
         released.mkdir()
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -371,8 +372,8 @@ def test_the_loop_wakes_when_outputs_are_handed_over(world: Any) -> None:
 def test_a_large_file_holds_up_nothing_else(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     inspect, go_on = verify.inspect_raw, threading.Event()
 
-    def slowly(site: Any, path: Any, stop: Any) -> Any:
-        if path.stat().st_size > 100:
+    def slowly(site: Any, path: str, stop: Any) -> Any:
+        if Path(path).stat().st_size > 100:
             assert go_on.wait(10)
         return inspect(site, path, stop)
 

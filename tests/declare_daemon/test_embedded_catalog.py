@@ -146,18 +146,11 @@ def test_a_catalogue_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_catalogues_of_a_site_open_in_its_order(tmp_path: Path, new_stream: Any) -> None:
-    site = Site(site="x", workspace=tmp_path, buffer={"path": tmp_path}, streams=(new_stream(),))
+    site = Site(site="x", workspace=tmp_path, buffer={"path": str(tmp_path)}, streams=(new_stream(),))
     catalogs = open_catalogs(site)
     assert [(catalog.kind, catalog.name) for catalog in catalogs.all] == [("embedded", "embedded")]
     assert catalogs.truth.look(["ns:x"]) == {}
     catalogs.close()
-
-
-def test_the_same_catalogue_twice_is_a_wrong_setting(tmp_path: Path, new_stream: Any) -> None:
-    twice = ({"kind": "embedded"}, {"kind": "embedded"})
-    site = Site(site="x", workspace=tmp_path, buffer={"path": tmp_path}, streams=(new_stream(),), catalogs=twice)
-    with pytest.raises(ConfigError, match="twice"):
-        open_catalogs(site)
 
 
 class AgainstAModel(RuleBasedStateMachine):

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from declare_daemon.journal import file_obligations, meet_obligations, take_in, taken_in, waive_obligations
 from declare_daemon.moves import MissingError, move_with_sidecar
-from dune_prompt.errors import ConflictError
+from dune_prompt.errors import ConflictError, TransientError
 
 LIFETIME = 3600.0
 OBLIGATION = ("pdhd-prompt", "v1", "evaluate")
@@ -21,7 +21,7 @@ OBLIGATION = ("pdhd-prompt", "v1", "evaluate")
 def world(make_world: Any, new_stream: Any, tmp_path: Path) -> Any:
     released = tmp_path / "released"
     released.mkdir()
-    release = {"release": {"move_to": released}, "lifetime": "1h"}
+    release = {"release": {"move_to": str(released)}, "lifetime": "1h"}
     world = make_world(streams=(new_stream(process=True, **release), new_stream("tp", "np04hd_tp_run*.hdf5", **release)))
     world.released = released
     return world
@@ -37,6 +37,13 @@ def did(name: str) -> str:
     return f"hd-protodune:{name}"
 
 
+def process(world: Any, name: str) -> None:
+    """The campaign's final child is declared, and the engine has seen it."""
+    world.declare_child(name)
+    with world.store.write() as connection:
+        meet_obligations(connection, [(did(name), *OBLIGATION[:2])], world.now)
+
+
 def age(world: Any) -> None:
     """Let the lifetime pass; files are as old as their sidecars, which the real clock made."""
     world.now = (world.buffer / ".buffer").stat().st_mtime + 1.5 * LIFETIME
@@ -49,8 +56,7 @@ def test_a_file_leaves_when_it_is_old_and_its_obligations_are_met(world: Any) ->
     engine_takes(world, did(name))
     age(world)
     assert world.states() == {name: "declared"}
-    with world.store.write() as connection:
-        meet_obligations(connection, [(did(name), *OBLIGATION[:2])], world.now)
+    process(world, name)
     world.settle_for(20)
     assert world.states() == {name: "left"}
     assert {path.name for path in world.released.iterdir()} == {name, f"{name}.json"}
@@ -125,15 +131,31 @@ def test_another_file_of_that_name_where_it_should_go_is_a_conflict(world: Any) 
     assert (world.released / name).read_bytes() == b"other"
 
 
-def test_a_catalogue_that_is_away_delays_only_the_last_step(world: Any) -> None:
+def test_nothing_leaves_while_the_catalogue_cannot_be_asked(world: Any) -> None:
     name = world.put(kind="tp")
     world.settle()
     world.catalog.away = True
     age(world)
-    assert world.states() == {name: "leaving"}
-    assert (world.released / name).exists()
-    world.kill()
+    assert world.states() == {name: "declared"}
+    assert "embedded cannot be asked" in world.file(name).reason
     world.catalog.away = False
+    world.settle_for(400, tick=10)
+    assert world.states() == {name: "left"}
+
+
+def test_a_catalogue_that_goes_away_after_the_proof_delays_only_the_last_step(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = world.put(kind="tp")
+    world.settle()
+
+    def refuse(*_: Any) -> None:
+        raise TransientError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.embedded, "add", refuse)
+        age(world)
+        assert world.states() == {name: "leaving"}
+        assert (world.released / name).exists()
+        world.kill()
     world.settle_for(400, tick=10)
     assert world.states() == {name: "left"}
     assert world.embedded.places([did(name)]) == {did(name): str(world.released / name)}
@@ -184,9 +206,9 @@ def test_a_released_name_that_comes_again_is_looked_at_again(world: Any) -> None
 
 def test_obligations_are_looked_up_by_index(world: Any) -> None:
     """A buffer of 50,000 files is asked for what may leave every ten seconds."""
-    from declare_daemon.release import may_leave
+    from declare_daemon.release.candidates import may_leave
 
-    query = may_leave(world.site.streams[0], 0.0).compile(world.store.engine, compile_kwargs={"literal_binds": True})
+    query = may_leave(world.site.streams[0], 0.0, 0.0).compile(world.store.engine, compile_kwargs={"literal_binds": True})
     with world.store.read() as connection:
         plan = " ".join(row.detail for row in connection.execute(sa.text(f"EXPLAIN QUERY PLAN {query}")))
     assert "ix_journal_file_age" in plan
@@ -205,7 +227,7 @@ def test_a_move_may_be_repeated_after_any_part_of_it(tmp_path: Path, done: str) 
     if done == "all":
         (tmp_path / "a" / "x.json").rename(tmp_path / "b" / "x.json")
     for _ in range(2):
-        move_with_sidecar(source, target)
+        move_with_sidecar(str(source), str(target))
     assert {path.name for path in target.parent.iterdir()} == {"x", "x.json"}
     assert list(source.parent.iterdir()) == []
 
@@ -214,7 +236,7 @@ def test_a_copy_that_was_finished_but_whose_source_is_still_there_is_ended(tmp_p
     (tmp_path / "b").mkdir()
     for path in (tmp_path / "x", tmp_path / "b" / "x"):
         path.write_bytes(b"data")
-    move_with_sidecar(tmp_path / "x", tmp_path / "b" / "x")
+    move_with_sidecar(f"{tmp_path}/x", f"{tmp_path}/b/x")
     assert not (tmp_path / "x").exists()
 
 
@@ -224,15 +246,15 @@ def test_a_move_overwrites_neither_data_nor_sidecar(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
     (tmp_path / "b" / "x.json").write_text('{"other": 1}')
     with pytest.raises(ConflictError, match="another sidecar"):
-        move_with_sidecar(tmp_path / "x", tmp_path / "b" / "x")
+        move_with_sidecar(f"{tmp_path}/x", f"{tmp_path}/b/x")
     (tmp_path / "b" / "x.json").unlink()
     (tmp_path / "b" / "x").write_bytes(b"DATA")
     with pytest.raises(ConflictError, match="another file"):
-        move_with_sidecar(tmp_path / "x", tmp_path / "b" / "x")
+        move_with_sidecar(f"{tmp_path}/x", f"{tmp_path}/b/x")
     assert (tmp_path / "b" / "x").read_bytes() == b"DATA"
     assert (tmp_path / "x").read_bytes() == b"data"
 
 
 def test_what_is_nowhere_is_missing(tmp_path: Path) -> None:
     with pytest.raises(MissingError):
-        move_with_sidecar(tmp_path / "x", tmp_path / "y")
+        move_with_sidecar(f"{tmp_path}/x", f"{tmp_path}/y")

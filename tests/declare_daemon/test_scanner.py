@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from declare_daemon.scanner import Scanner, list_folder
+from declare_daemon.storage.local import LocalStorage
 from dune_prompt.errors import TransientError
 
 NAME = "np04hd_raw_run028049_0000_dataflow0_datawriter_0_20240718T054941.hdf5"
@@ -24,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def scanner(folder: Path, new_stream: Any) -> Scanner:
-    return Scanner(folder, ".buffer", (new_stream(),))
+    return Scanner(str(folder), ".buffer", (new_stream(),))
 
 
 def scan(scanner: Scanner, known: frozenset[str] = frozenset()) -> tuple[set[str], set[str], set[str]]:
@@ -69,7 +70,7 @@ def test_a_scan_that_was_not_accepted_is_told_again(folder: Path, scanner: Scann
 def test_after_a_restart_known_files_are_neither_new_nor_looked_at(folder: Path, scanner: Scanner, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / NAME).touch()
     (folder / f"{NAME}.json").touch()
-    monkeypatch.setattr(Path, "stat", lambda *_: pytest.fail("looked at a known file"))
+    monkeypatch.setattr(LocalStorage, "stat", lambda *_: pytest.fail("looked at a known file"))
     assert scan(scanner, frozenset({NAME, "np04hd_raw_gone.hdf5"})) == (set(), set(), {"np04hd_raw_gone.hdf5"})
 
 
@@ -85,16 +86,16 @@ def test_a_file_replaced_by_another_is_told_again(folder: Path, scanner: Scanner
 def test_a_listing_without_the_sentinel_is_an_outage(folder: Path) -> None:
     (folder / ".buffer").unlink()
     with pytest.raises(TransientError, match="sentinel"):
-        list_folder(folder, ".buffer")
+        list_folder(str(folder), ".buffer")
 
 
 def test_a_folder_that_cannot_be_listed_is_an_outage(folder: Path) -> None:
     with pytest.raises(TransientError, match="cannot be listed"):
-        list_folder(folder / "nowhere", ".buffer")
+        list_folder(str(folder / "nowhere"), ".buffer")
 
 
 def test_streams_that_share_a_pattern_wait_for_the_sidecar_if_one_has_them(folder: Path, new_stream: Any) -> None:
-    scanner = Scanner(folder, ".buffer", (new_stream("a", sidecar=False), new_stream("b")), stable_polls=1)
+    scanner = Scanner(str(folder), ".buffer", (new_stream("a", sidecar=False), new_stream("b")), stable_polls=1)
     (folder / NAME).touch()
     for _ in range(3):
         assert scan(scanner)[0] == set()
@@ -103,7 +104,7 @@ def test_streams_that_share_a_pattern_wait_for_the_sidecar_if_one_has_them(folde
 
 
 def test_a_file_without_sidecar_must_keep_size_and_time_over_some_scans(folder: Path, new_stream: Any) -> None:
-    scanner = Scanner(folder, ".buffer", (new_stream(sidecar=False),), stable_polls=2)
+    scanner = Scanner(str(folder), ".buffer", (new_stream(sidecar=False),), stable_polls=2)
     path = folder / NAME
     path.write_bytes(b"1")
     assert [bool(scan(scanner)[0]) for _ in range(2)] == [False, False]
@@ -123,7 +124,7 @@ def test_what_is_told_over_time_adds_up_to_what_is_there(
 ) -> None:
     folder = tmp_path_factory.mktemp("buffer")
     (folder / ".buffer").touch()
-    scanner = Scanner(folder, ".buffer", (new_stream("s", "*.hdf5"),))
+    scanner = Scanner(str(folder), ".buffer", (new_stream("s", "*.hdf5"),))
     present: set[str] = set()
     for create, name, suffix in actions:
         path = folder / (name + suffix)
