@@ -13,8 +13,8 @@ from declare_daemon.journal.states import WAITING, FileState
 from declare_daemon.journal.tables import file_table
 from declare_daemon.journal.writer import lease_name
 from declare_daemon.outage import open_alarms
-from declare_daemon.registration.pauses import Pause, pauses
 from declare_daemon.outbox import root_of
+from declare_daemon.registration.pauses import Pause, pauses
 from dune_prompt.settings import Site
 from dune_prompt.store import event_table
 from dune_prompt.store.lease import holder_of
@@ -33,8 +33,8 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The state of one buffer's daemon. `waiting` holds the file that waits longest in each state, `kept` files whose time is over but whose
-    checklist does not hold, `queued` how many files wait for each (catalogue, step), `sacrificed` how many left unprocessed."""
+    """The state of one buffer's daemon. `waiting` holds the file that waits longest in each state, `kept` files whose time is
+    over but whose checklist does not hold, `queued` how many wait for each (catalogue, step), `sacrificed` how many left unprocessed."""
 
     daemon: str | None
     counts: dict[str, dict[FileState, int]]

@@ -39,7 +39,7 @@ def commit(
 ) -> list[Task]:
     """Write down how these attempts ended, what of them counts, and what happens to their tasks; hand outputs over, all at once.
 
-    `keepings`: how the outputs of each campaign are kept. Returns the tasks that are done with that, because nothing of them has to be declared.
+    `keepings`: how the outputs of each campaign are kept. Returns the tasks that are done with that, as nothing of them has to be declared.
     """
     committed = ledger_attempts.committed(connection, {(item.task.campaign_id, item.task.input_did) for item in ended})
     moves = []
@@ -47,7 +47,8 @@ def commit(
         before = committed[item.task.campaign_id, item.task.input_did]
         try:
             with connection.begin_nested():
-                sealed = _commit_stages(connection, item, before, keepings.get(item.task.campaign_id, AS_CONFIGURED), now)
+                keeping = keepings.get(item.task.campaign_id, AS_CONFIGURED)
+                sealed = _commit_stages(connection, item, before, keeping, now)
             error_class, message = item.error_class, item.message
         except ConflictError as error:
             sealed, error_class, message = (), "conflict", str(error)

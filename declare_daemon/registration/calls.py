@@ -1,4 +1,4 @@
-"""What is asked of one catalogue about a batch of files: look, compare, write, look. Runs in the catalogue's thread, without the journal."""
+"""What is asked of one catalogue about a batch of files: look, compare, write, look. In the catalogue's thread, without the journal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from declare_daemon.catalogs.protocol import Catalog, Keeping, Replica, disagreements
+from declare_daemon.catalogs.protocol import Catalog, Keeping, MetadataCatalog, Replica, ReplicaCatalog, disagreements
 from declare_daemon.journal.files import JournalFile
 from declare_daemon.registration.steps import CONFIRM, METADATA, PLACE, REPLICA, Step
 from dune_prompt.errors import ConfigError, ConflictError, DataError, TransientError
@@ -68,8 +68,7 @@ class Caller:
             self._place(step, batch, answer)
             return
         if step.kind == CONFIRM:
-            assert step.metadata is not None
-            step.metadata.confirm([file.record.did for file in batch.files])
+            _metadata(step).confirm([file.record.did for file in batch.files])
             answer.confirmed += batch.files
             return
         try:
@@ -90,8 +89,7 @@ class Caller:
         self._look_back(step, [file for file in agreeing if file.id not in refused], batch, answer)
 
     def _place(self, step: Step, batch: Batch, answer: Answer) -> None:
-        assert step.replicas is not None
-        places = step.replicas.places_for([file.record.did for file in batch.files], batch.keeping)
+        places = _replicas(step).places_for([file.record.did for file in batch.files], batch.keeping)
         for file in batch.files:
             if (place := places.get(file.record.did)) is not None:
                 answer.places[file.id] = place
@@ -116,8 +114,7 @@ class Caller:
             shown = set(entries)
             answer.fids |= {file.id: fid for file in files if file.record.did in entries and (fid := entries[file.record.did].fid)}
         else:
-            assert step.replicas is not None
-            copies = step.replicas.copies(dids, batch.dataset, batch.keeping)
+            copies = _replicas(step).copies(dids, batch.dataset, batch.keeping)
             shown = {did for did, found in copies.items() if found.places}
             content = {file.record.did: (file.size_bytes, file.adler32) for file in files}
             other = {
@@ -135,10 +132,20 @@ class Caller:
                 answer.confirmed.append(file)
 
 
+def _metadata(step: Step) -> MetadataCatalog:
+    if step.metadata is None:
+        raise TypeError(f"{step.catalog} keeps no metadata")
+    return step.metadata
+
+
+def _replicas(step: Step) -> ReplicaCatalog:
+    if step.replicas is None:
+        raise TypeError(f"{step.catalog} keeps no replicas")
+    return step.replicas
+
+
 def _part(step: Step) -> Catalog:
-    part = step.metadata or step.replicas
-    assert part is not None
-    return part
+    return step.metadata or _replicas(step)
 
 
 def replica_of(file: JournalFile) -> Replica:
@@ -155,10 +162,10 @@ def write_in_halves(step: Step, files: Sequence[JournalFile], batch: Batch) -> d
     if not files:
         return {}
     try:
-        if step.kind == METADATA and step.metadata is not None:
-            step.metadata.declare([file.record for file in files], batch.dataset)
-        elif step.kind == REPLICA and step.replicas is not None:
-            step.replicas.add([replica_of(file) for file in files], batch.dataset, batch.keeping)
+        if step.kind == METADATA:
+            _metadata(step).declare([file.record for file in files], batch.dataset)
+        elif step.kind == REPLICA:
+            _replicas(step).add([replica_of(file) for file in files], batch.dataset, batch.keeping)
     except (DataError, ConflictError) as error:
         if len(files) == 1:
             return {files[0].id: error}

@@ -71,9 +71,12 @@ def steps_of(catalogs: Catalogs) -> tuple[Step, ...]:
             behind = tuple(name for name in names if name[0] != item.name)
             steps.append(Step(item.name, REPLICA, replicas=item.replicas, after=own + copied, behind=behind))
     registered = tuple(step.key for step in steps if step.kind == REPLICA)
-    for item in catalogs.all:
-        if item.metadata is not None and registered:
-            steps.append(Step(item.name, CONFIRM, metadata=item.metadata, after=((item.name, METADATA), *registered), outputs_only=True))
+    if registered:
+        steps += [
+            Step(item.name, CONFIRM, metadata=item.metadata, after=((item.name, METADATA), *registered), outputs_only=True)
+            for item in catalogs.all
+            if item.metadata is not None
+        ]
     return tuple(steps)
 
 

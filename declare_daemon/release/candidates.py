@@ -1,4 +1,4 @@
-"""Which files could leave the buffer now, by what the journal knows: declared, old enough, and with every reason to keep them met or waived.
+"""Which files could leave the buffer now, by what the journal knows: declared, old enough, every reason to keep them met or waived.
 
 A file of a stream that is processed and that no campaign has asked for yet is kept too.
 """

@@ -204,8 +204,8 @@ class Prover:
         seen = Seen(status.size_bytes, status.changed_at)
         if seen.size_bytes != file.size_bytes:
             return seen, Check("file", False, f"{file.path} has {seen.size_bytes} bytes now, it was declared with {file.size_bytes}")
-        text = f"{seen.size_bytes} bytes, last changed {_date(seen.changed_at)}, adler32 {file.adler32} read at {_date(file.verified_at or 0.0)}"
-        return seen, Check("file", True, text)
+        read = f"adler32 {file.adler32} read at {_date(file.verified_at or 0.0)}"
+        return seen, Check("file", True, f"{seen.size_bytes} bytes, last changed {_date(seen.changed_at)}, {read}")
 
     def _copied(self, candidate: Candidate) -> Check:
         """A deleted file's copy elsewhere is read again, now."""

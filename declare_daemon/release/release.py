@@ -32,7 +32,7 @@ from declare_daemon.registration.steps import REPLICA, Step
 from declare_daemon.release import checklist
 from declare_daemon.release.candidates import Candidate, find, obligations_of
 from declare_daemon.release.checklist import Proof, failed, holds
-from declare_daemon.release.prover import Prover, Proven, Question
+from declare_daemon.release.prover import Proven, Prover, Question
 from declare_daemon.release.space import Pressure, read_fill
 from declare_daemon.slow_work import SlowWork
 from declare_daemon.storage import storage_of

@@ -24,11 +24,11 @@ class SamSettings(Strict):
     kind: Literal["sam"] = Field(description="which catalogue")
     url: HttpUrl = Field(description="the API, such as http://samweb.fnal.gov:8480/sam/dune/api")
     secure_url: HttpUrl | None = Field(
-        None, description="the API for writes, such as https://samweb.fnal.gov:8483/sam/dune/api; default: `url`"
+        None, description="the API for writes, such as https://samweb.fnal.gov:8483/sam/dune/api; default: that"
     )
     client: Literal["auto", "samweb_client", "http", "samweb"] = Field(
         "auto",
-        description="what talks to it: the module `samweb_client`, plain HTTP, or the command `samweb`; auto: the module where it is installed, else HTTP",
+        description="the module `samweb_client`, plain HTTP, or the command `samweb`; auto: the module where it is installed, else HTTP",
     )
     cert: FilePath | None = Field(None, description="X.509 certificate or proxy for writes")
     key: FilePath | None = Field(None, description="its private key, if not in the same file")
@@ -50,7 +50,7 @@ class MetacatSettings(Strict):
     auth_url: HttpUrl | None = Field(None, description="the authentication server, such as https://metacat.fnal.gov:8143/auth/dune")
     auth: Literal["library", "x509", "token", "password"] = Field(
         "library",
-        description="how to log in: with the token that `metacat auth login` left in its library, a certificate, a bearer token, a password",
+        description="how to log in: with the token `metacat auth login` left in its library, a certificate, a bearer token, a password",
     )
     user: str | None = Field(None, description="account to log in as; needed unless `auth` is library")
     cert: FilePath | None = Field(None, description="X.509 certificate or proxy, for x509")
@@ -82,7 +82,7 @@ class RucioSettings(Strict):
     place: bool = Field(False, description="copy each file to the path the storage element wants before it is registered")
     place_url: str | None = Field(
         None,
-        description="how the daemon reaches the storage element's prefix: a folder or `root://` address; default: its first protocol for writing",
+        description="how the daemon reaches its prefix: a folder or `root://` address; default: by its first protocol for writing",
     )
     timeout: DurationS = Field(60.0, description="longest wait for one answer")
 

@@ -26,7 +26,7 @@ class BufferSettings(Strict):
     low_water: Fraction = Field(0.8, description="until the buffer is no fuller than this")
     sacrifice: tuple[str, ...] = Field(
         (),
-        description="streams whose unprocessed files may leave too when the buffer is above `high_water` and nothing else can; logged and shown",
+        description="streams whose unprocessed files may leave too when nothing else can and it is too full; logged and shown",
     )
 
     @model_validator(mode="after")
@@ -166,12 +166,21 @@ class Site(Strict):
             raise ValueError(f"catalogs: must be listed in the order {', '.join(order)}: files are registered in that order")
         if self.buffer.path.startswith(XROOTD) and (bare := [stream.name for stream in self.streams if not stream.sidecar]):
             raise ValueError(f"streams: {bare[0]}: sidecar: false needs a mounted buffer, as metadata are read from the file itself")
+        return self
+
+    @model_validator(mode="after")
+    def _copies_stay(self) -> Self:
+        """Nothing is deleted without a copy elsewhere, and nothing moved that Rucio believes where it was."""
         rucio = next((catalog for catalog in self.catalogs if catalog.kind == "rucio"), None)
-        moving = [stream.name for stream in self.streams if stream.release.move_to is not None]
-        if rucio is not None and not rucio.place and moving:
-            raise ValueError(
-                f"streams: {moving[0]}: release.move_to: Rucio cannot be told that a copy has moved; let the catalogue `place: true` its own copy"
-            )
+        if rucio is not None and rucio.place:
+            return self
+        for stream in self.streams:
+            if stream.release.delete:
+                raise ValueError(f"streams: {stream.name}: release.delete needs a copy elsewhere: a catalogue rucio with `place: true`")
+            if rucio is not None and stream.release.move_to is not None:
+                raise ValueError(
+                    f"streams: {stream.name}: release.move_to: Rucio cannot be told that a copy has moved; give rucio `place: true`"
+                )
         return self
 
     @property

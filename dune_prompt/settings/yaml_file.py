@@ -58,6 +58,8 @@ def _messages(path: Path, lines: dict[Location, int], model: type[BaseModel], er
         location = item["loc"]
         allowed = _keys_at(model, location[:-1])
         location = _as_written(location, lines)
+        if item["type"] == "value_error" and len(location) > 1 and isinstance(location[-2], int) and location not in lines:
+            location = location[:-1]  # the branch itself is what is wrong
         known = next((location[:n] for n in range(len(location), -1, -1) if location[:n] in lines), ())
         key = ".".join(str(part) for part in location) or "(file)"
         message = item["msg"].removeprefix("Value error, ")
