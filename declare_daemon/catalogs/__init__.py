@@ -63,4 +63,4 @@ def _open(settings: CatalogSettings, site: Site) -> OpenCatalog:
         case "rucio":
             from declare_daemon.catalogs.rucio import RucioCatalog
 
-            return OpenCatalog("rucio", None, RucioCatalog.open(settings))
+            return OpenCatalog("rucio", None, RucioCatalog.open(settings), places=settings.place)

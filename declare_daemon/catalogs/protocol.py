@@ -188,12 +188,16 @@ class ReplicaCatalog(Catalog, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OpenCatalog:
-    """One entry of the site file's `catalogs`, opened."""
+    """One entry of the site file's `catalogs`, opened.
+
+    `gives_fid`: its identity of a file is taken over by MetaCat. `places`: it wants copies made before they are registered.
+    """
 
     kind: str
     metadata: MetadataCatalog | None
     replicas: ReplicaCatalog | None
     gives_fid: bool = False
+    places: bool = False
 
     @property
     def name(self) -> str:
