@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass
-from pathlib import Path
 from threading import Event as Flag
 
 import structlog
@@ -17,6 +16,7 @@ from declare_daemon.arrivals import Arrivals
 from declare_daemon.catalogs import Catalogs
 from declare_daemon.journal.files import JournalFile
 from declare_daemon.journal.writer import Journal, lease_name
+from declare_daemon.leftovers import Leftovers
 from declare_daemon.monitoring import Snapshot
 from declare_daemon.mover import Mover
 from declare_daemon.outage import Outage, Outages
@@ -96,6 +96,7 @@ class Daemon:
         judge = Judge(quarantine, self._home_of, randomness, alarm_after_s=alarm_after_s)
         self._scanner = Scanner(site.buffer.path, site.buffer.sentinel, site.streams)
         self._arrivals = Arrivals(site, self.journal, self._scanner)
+        self._leftovers = Leftovers(site, self.journal)
         self._so_far = SoFar()
         self._verifier = Verifier(site, self.journal, self._outbox, judge, wake=self._wake.set)
         self._mover = Mover(site, self.journal, self._outbox, quarantine, judge, wake=self._wake.set)
@@ -138,6 +139,7 @@ class Daemon:
             declared += self._registrar.start()
         self._release.start()
         leaving, left = self._release.finish(ANSWER_S)
+        self._leftovers.sweep(self._clock())
         if events := self.outages.take_events():
             with self.journal.write() as connection:
                 record_events(connection, events)

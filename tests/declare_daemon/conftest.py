@@ -103,7 +103,15 @@ class FaultyStore(Store):
 class World:
     """One installation in `root`. Nothing happens until `settle`, `step` or `daemon` is called; time passes only by `advance`."""
 
-    def __init__(self, root: Path, store_file: Path, *, streams: tuple[StreamSettings, ...] | None = None, **site: Any) -> None:
+    def __init__(
+        self,
+        root: Path,
+        store_file: Path,
+        *,
+        streams: tuple[StreamSettings, ...] | None = None,
+        buffer_settings: dict[str, Any] | None = None,
+        **site: Any,
+    ) -> None:
         self.root, self.buffer, self.outbox = root, root / "buffer", root / "outbox"
         self.buffer.mkdir(parents=True)
         (self.buffer / ".buffer").touch()
@@ -111,7 +119,7 @@ class World:
         self.site = Site(
             site="test",
             workspace=root,
-            buffer={"path": str(self.buffer)},
+            buffer={"path": str(self.buffer)} | (buffer_settings or {}),
             streams=streams or (stream(process=True), stream("tp", "np04hd_tp_run*.hdf5")),
             **site,
         )
