@@ -15,6 +15,7 @@ from pydantic import HttpUrl, TypeAdapter, ValidationError
 
 from declare_daemon.declad_keys import EMPTY, REFUSED_BY_DECLAD, UNKNOWN, WITHOUT_COUNTERPART
 from dune_prompt.errors import ConfigError
+from dune_prompt.settings.paths import XROOTD
 
 PLACEHOLDER = "/path/to/the/buffer"
 _RSE = re.compile(r"[A-Z0-9]+([_-][A-Z0-9]+)*")
@@ -59,7 +60,8 @@ def site_from_declad(text: str) -> Translation:
     if not any(entry["kind"] in ("sam", "metacat") for entry in catalogs):
         catalogs.insert(0, {"kind": "embedded"})
     buffer = _buffer(source)
-    site_yaml = _written(buffer, _streams(source), catalogs, _listen(source))
+    mounted = not buffer["path"].startswith(XROOTD)
+    site_yaml = _written(buffer, _streams(source, mounted=mounted), catalogs, _listen(source))
     source.name_the_rest()
     return Translation(site_yaml, source.carried, source.notes)
 
@@ -146,7 +148,7 @@ def _absolute(text: str) -> str | None:
 
 def _server(text: str) -> str | None:
     """`host[:port]`, of a server that is written with or without `root://`."""
-    host = text.removeprefix("root://").removeprefix("xroot://").rstrip("/")
+    host = text.removeprefix(XROOTD).removeprefix("xroot://").rstrip("/")
     return host if re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", host) else None
 
 
@@ -180,7 +182,7 @@ def _buffer(source: _Source) -> dict[str, Any]:
             source.note("source_server", "the buffer is reached at one place: `scanner.server`")
         source.note("source_root_path", "the buffer is reached at one place: `scanner.location`")
         source.note("scanner.replace_location", "only for mounted folders")
-        return {"path": f"root://{address}/{folder}"}
+        return {"path": f"{XROOTD}{address}/{folder}"}
     if kind == "local":
         source.carry("scanner.type", "buffer.path")
     else:
@@ -188,7 +190,7 @@ def _buffer(source: _Source) -> dict[str, Any]:
     source.note("scanner.server", "a mounted folder is listed without a server")
     buffer: dict[str, Any] = {"path": folder}
     if root and location and source_server and not _is_local(source_server):
-        buffer["worker_url"] = f"root://{source_server}/{root}"
+        buffer["worker_url"] = f"{XROOTD}{source_server}/{root}"
         source.carry("source_server", "buffer.worker_url")
         source.carry("source_root_path", "buffer.worker_url")
     else:
@@ -198,7 +200,7 @@ def _buffer(source: _Source) -> dict[str, Any]:
     return buffer
 
 
-def _streams(source: _Source) -> list[dict[str, Any]]:
+def _streams(source: _Source, *, mounted: bool) -> list[dict[str, Any]]:
     """A stream for each pattern: declad has no kinds of files, so they are only declared."""
     patterns: list[str] = []
     for key in ("scanner.filename_patterns", "scanner.filename_pattern"):
@@ -216,7 +218,9 @@ def _streams(source: _Source) -> list[dict[str, Any]]:
         else:
             source.note(key, "sidecars are called `<name>.json`, always")
     extra: dict[str, Any] = {}
-    if source.values.get("scanner.metadata_extractor"):
+    if source.values.get("scanner.metadata_extractor") and not mounted:
+        source.note("scanner.metadata_extractor", "only metadata of files on a mounted file system can be read")
+    elif source.values.get("scanner.metadata_extractor"):
         extra = {"sidecar": False}
         source.carry("scanner.metadata_extractor", "streams[].sidecar")
         source.note("scanner.metadata_extractor", "no extractor is run: metadata are read from the attributes of the HDF5 file")
@@ -324,7 +328,7 @@ def _place(source: _Source) -> dict[str, Any]:
         source.note("destination_server", "a mounted folder is written without a server")
         return {"place": True, "place_url": root}
     source.carry("destination_server", "catalogs[rucio].place_url")
-    return {"place": True, "place_url": f"root://{server}/{root}"}
+    return {"place": True, "place_url": f"{XROOTD}{server}/{root}"}
 
 
 def _no_copies(source: _Source, why: str) -> None:
@@ -365,8 +369,8 @@ def _written(buffer: dict[str, Any], streams: list[dict[str, Any]], catalogs: li
         f"buffer: {_flow(buffer)}",
         "",
         "# The first stream that fits a file is the file's; more can be told apart by `where: {core.data_stream: …}`.",
-        "# declad removed a file from the dropbox once it was declared. Here it stays until its stream says",
-        "# `release: {move_to: FOLDER}`, or `release: {delete: true}` (after a copy elsewhere is verified by its checksum).",
+        "# declad removed a file from the dropbox once it was declared. Here it stays until its stream says otherwise:",
+        "# `release: {delete: true}` deletes it once a copy elsewhere has been verified by its checksum.",
         "streams:",
         *(f"  - {_flow(stream)}" for stream in streams),
         "",

@@ -11,6 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from templates.systemd_quote import systemdarg, systemdpath, systemdquote
+
 _environment = Environment(  # noqa: S701 - scripts, not HTML: values pass through shquote or pyquote
     loader=PackageLoader("templates", "."),
     undefined=StrictUndefined,
@@ -20,6 +22,7 @@ _environment = Environment(  # noqa: S701 - scripts, not HTML: values pass throu
     auto_reload=False,
 )
 _environment.filters["shquote"] = lambda value: shlex.quote(str(value))
+_environment.filters |= {"systemdarg": systemdarg, "systemdpath": systemdpath, "systemdquote": systemdquote}
 _environment.filters["pyquote"] = lambda value: pformat(value, width=120)
 
 

@@ -87,7 +87,7 @@ def _derived(campaigns: Sequence[Campaign]) -> list[Any]:
     """What the campaigns' outputs will be declared as."""
     from declare_daemon.catalogs import Wanted
 
-    return [Wanted(campaign.outputs.namespace, campaign.outputs.data_tier) for campaign in campaigns]
+    return [Wanted(campaign.outputs.namespace, campaign.outputs.data_tier, campaign.outputs.keeping) for campaign in campaigns]
 
 
 def _changes(site: Site, results: list[Result], now: float) -> list[dict[str, Any]]:

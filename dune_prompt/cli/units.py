@@ -99,6 +99,8 @@ def unit_texts(
     }
     try:
         values["writable"] = _writable(site, places)
+        if any(letter in program[0] for letter in "\"'\\"):
+            raise ValueError(f"{program[0]!r} has a quote or a backslash in it: systemd does not run such a program")
         texts = {f"dune-prompt-{name}": render(f"systemd/{name}.j2", **values) for name in ("declare.service", "serve.service")}
         texts |= {f"dune-prompt-check.{ending}": render(f"systemd/check.{ending}.j2", **values) for ending in ("service", "timer")}
         for kind in kinds:

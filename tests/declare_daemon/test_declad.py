@@ -155,11 +155,29 @@ def test_rucio_without_a_usable_element_is_left_out_and_named() -> None:
         assert any(key.startswith("rucio.") for key in noted(translation))
 
 
+def test_copies_to_a_mounted_folder_need_no_server() -> None:
+    text = "rucio: {drop_rse: A}\nrel_path_function: hash\ndestination_root_path: /disk/rse\n"
+    for server in ("", "destination_server: localhost:1094\n"):
+        translation = site_from_declad(text + server)
+        rucio = loaded(translation).catalogs[1]
+        assert isinstance(rucio, RucioSettings)
+        assert (rucio.place, rucio.place_url) == (True, "/disk/rse")
+        assert ("destination_server" in noted(translation)) == bool(server)
+
+
 def test_an_extractor_becomes_a_stream_without_sidecars() -> None:
     translation = site_from_declad("scanner: {location: /data, filename_pattern: '*.hdf5', metadata_extractor: /bin/extract}")
     (stream,) = loaded(translation).streams
     assert not stream.sidecar
     assert "HDF5" in noted(translation)["scanner.metadata_extractor"]
+
+
+def test_an_extractor_behind_xrootd_is_named() -> None:
+    scanner = "scanner: {type: xrootd, server: a.ch, location: /data, metadata_extractor: /bin/extract}"
+    translation = site_from_declad(scanner)
+    (stream,) = loaded(translation).streams
+    assert stream.sidecar
+    assert "mounted" in noted(translation)["scanner.metadata_extractor"]
 
 
 def test_a_suffix_other_than_json_is_named() -> None:
