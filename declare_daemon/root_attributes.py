@@ -49,7 +49,7 @@ def _attributes(source: Any, path: str) -> dict[str, Any]:
             raise
         # Nor does it pass on what stopped a file object.
         if (failure := getattr(source, "failure", None)) is not None:
-            raise failure from None
+            raise OSError(*failure) from None
         raise DataError(f"{path}: no readable HDF5 file ({error})") from None
 
 

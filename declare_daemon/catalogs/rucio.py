@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from functools import cached_property
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from declare_daemon.catalogs.protocol import AS_CONFIGURED, BATCH, Copies, Finding, Keeping, Replica, Wanted
 from declare_daemon.catalogs.rucio_errors import MISMATCH, NO_DATASET, Refused
 from declare_daemon.catalogs.rucio_rows import Contents, ReplicaRows
 from declare_daemon.catalogs.rucio_storage import StorageElement
-from dune_prompt.errors import ConfigError, ConflictError, DataError, DunePromptError, TransientError
+from dune_prompt.errors import ConfigError, ConflictError, DataError, DunePromptError
 from dune_prompt.records import ADLER32, split_did
 from dune_prompt.settings.catalogs import RucioSettings
 
@@ -173,10 +174,8 @@ class RucioCatalog:
             except Refused as refused:
                 if refused.already_there or refused.kind == MISMATCH:
                     self._refuse_conflicts(replicas)
-                if not refused.already_there:
+                if not (refused.already_there and again):
                     raise refused.error(doing) from None
-                if not again:
-                    raise TransientError(f"rucio: {doing}: {refused.text}") from None
             else:
                 return
 
@@ -186,36 +185,38 @@ class RucioCatalog:
         Raises:
             ConflictError: there are some.
         """
-        conflicts = []
         try:
-            for part in _parts(replicas):
-                known = {
-                    _did(row): row
-                    for row in self._connection.rows(
-                        lambda client, part=part: client.get_metadata_bulk(_split(replica.did for replica in part))
-                    )
-                }
-                conflicts += [text for replica in part if (text := _conflict(replica, known.get(replica.did))) is not None]
+            known = self._known([replica.did for replica in replicas])
         except Refused as refused:
             raise refused.error("looking for conflicts") from None
+        conflicts = [text for replica in replicas if (text := _conflict(replica, known.get(replica.did))) is not None]
         if conflicts:
             raise ConflictError("; ".join(conflicts[:3]) + (f"; and {len(conflicts) - 3} more" if len(conflicts) > 3 else ""))
+
+    def _known(self, dids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What Rucio has under these names, by DID."""
+        rows: list[dict[str, Any]] = []
+        for part in _parts(dids):
+            rows += self._connection.rows(methodcaller("get_metadata_bulk", _split(part)))
+        return {_did(row): row for row in rows}
+
+    def _replicas(self, dids: Sequence[str]) -> list[dict[str, Any]]:
+        """The files among `dids` with their replicas in all states."""
+        rows: list[dict[str, Any]] = []
+        for part in _parts(dids):
+            rows += self._connection.rows(methodcaller("list_replicas", _split(part), all_states=True))
+        asked = set(dids)
+        return [row for row in rows if _did(row) in asked]
 
     def copies(self, dids: Sequence[str], dataset: str, keeping: Keeping = AS_CONFIGURED) -> dict[str, Copies]:
         """Copies count if they are available, not on a storage element that may drop them, and of the file's size and checksum."""
         if not dids:
             return {}
-        asked = dict.fromkeys(dids)
         wanted = self._rule_expressions(keeping)
         try:
             states = self._rule_states(dataset) if wanted else {}
             targets = {expression: self._rses(expression) for expression in wanted}
-            rows = [
-                row
-                for part in _parts(list(asked))
-                for row in self._connection.rows(lambda client, part=part: client.list_replicas(_split(part), all_states=True))
-                if _did(row) in asked
-            ]
+            rows = self._replicas(list(dict.fromkeys(dids)))
             return self._counted(rows, dataset, self._element(keeping), targets, states)
         except Refused as refused:
             raise refused.error(f"copies of files in {dataset}") from None
@@ -236,7 +237,8 @@ class RucioCatalog:
         }
         found = {}
         for did, pfns in available.items():
-            places = {rse: own.place_of(pfn) if rse == own.name else pfn for rse, pfn in pfns.items() if did in whole[rse]}
+            whole_at = {rse: known for rse, known in pfns.items() if did in whole[rse]}
+            places = {rse: own.place_of(known) if rse == own.name else next(iter(known), "") for rse, known in whole_at.items()}
             rules = {expression: _state(states.get(expression), rses & places.keys()) for expression, rses in targets.items()}
             found[did] = Copies(did, *contents[did], places, rules)
         return found
@@ -348,11 +350,11 @@ def _conflict(replica: Replica, known: Mapping[str, Any] | None) -> str | None:
     return f"{replica.did}: declared with size {there[0]}, adler32 {there[1]}; here size {replica.size_bytes}, adler32 {replica.adler32}"
 
 
-def _available(row: Mapping[str, Any]) -> dict[str, str]:
-    """Storage element -> PFN of each copy that Rucio calls available; caches, which drop copies as they like, are left out."""
+def _available(row: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Storage element -> PFNs of each copy that Rucio calls available; caches, which drop copies as they like, are left out."""
     volatile = {info["rse"] for info in row["pfns"].values() if info["volatile"]}
     rses = {rse for rse, state in (row.get("states") or {}).items() if state == "AVAILABLE"} - volatile
-    return {rse: next(iter(row["rses"].get(rse) or ()), "") for rse in rses}
+    return {rse: list(row["rses"].get(rse) or ()) for rse in rses}
 
 
 def _state(state: str | None, copies: Set[str]) -> str:

@@ -13,6 +13,7 @@ import ssl
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from declare_daemon.catalogs.protocol import Finding
@@ -52,10 +53,10 @@ def findings(
         return [Finding("login", False, str(error))]
     trials: dict[str, Callable[[], str]] = {}
     for wish in wishes:
-        trials[f"storage element {wish.rse}"] = lambda wish=wish: _storage(connection, element(wish.rse), wish.namespace, places_copies)
-        trials[f"writing to {wish.namespace}"] = lambda wish=wish: _writing(connection, wish)
+        trials[f"storage element {wish.rse}"] = partial(_storage, connection, element, wish, places_copies)
+        trials[f"writing to {wish.namespace}"] = partial(_writing, connection, wish)
         for rule in wish.rules:
-            trials[f"rule {rule['rse_expression']} in {wish.namespace}"] = lambda wish=wish, rule=rule: _rule(connection, wish, rule)
+            trials[f"rule {rule['rse_expression']} in {wish.namespace}"] = partial(_rule, connection, wish, rule)
     return [login, *(_tried(what, trial) for what, trial in trials.items())]
 
 
@@ -98,16 +99,17 @@ def _end_of_certificate(path: str) -> float | None:
         return None
 
 
-def _storage(connection: Connection, element: StorageElement, namespace: str, places_copies: bool) -> str:
+def _storage(connection: Connection, describe: Callable[[str], StorageElement], wish: Wish, places_copies: bool) -> str:
+    element = describe(wish.rse)
     if not element.writable:
         raise ConfigError("blocked for writing by an administrator of Rucio")
     if element.volatile:
         raise ConfigError("a cache (volatile): it takes no files")
     if element.algorithm is None:
         return f"takes files anywhere below {element.place_prefix}"
-    did = f"{namespace}:dune-prompt-check"
+    did = f"{wish.namespace}:dune-prompt-check"
     ours, theirs = element.pfn_for(did), connection.ask(lambda client: client.lfns2pfns(element.name, [did], operation="write")[did])
-    if element.place_of(theirs) != element.place_for(did):
+    if element.place_of([theirs]) != element.place_for(did):
         raise ConfigError(f"its path of {did} is {theirs}, ours would be {ours}: Rucio uses a path algorithm that is not known here")
     return f"{'copies are made' if places_copies else 'files must lie'} at {element.place_for(did)} and the like"
 
@@ -134,19 +136,16 @@ def _rule(connection: Connection, wish: Wish, rule: Mapping[str, Any]) -> str:
     _refused(connection, NO_DATASET, lambda client: client.add_replication_rule([{"scope": wish.namespace, "name": name}], **rule))
     rules = [dict(rule), {**rule, "copies": IMPOSSIBLE}]
     _refused(connection, NOT_ENOUGH, lambda client: client.add_dataset(wish.namespace, name, rules=rules, lifetime=TRIAL_LIFETIME_S))
-    return f"{', '.join(rses)}: {'; '.join(_room(connection, set(rses))) or 'no limit is told'}"
+    return f"{', '.join(rses)}; {'; '.join(_room(connection, set(rses))) or 'limits are not told'}"
 
 
 def _room(connection: Connection, rses: set[str]) -> Iterator[str]:
     account = connection.account
     for usage in connection.rows(lambda client: client.get_local_account_usage(account)):
         if usage["rse"] in rses:
-            limit, remaining = float(usage["bytes_limit"]), float(usage["bytes_remaining"])
-            yield (
-                f"{usage['rse']} has no limit"
-                if limit == float("inf")
-                else f"{remaining / 1e12:.3g} of {limit / 1e12:.3g} TB left at {usage['rse']}"
-            )
+            limit, left = float(usage["bytes_limit"]), float(usage["bytes_remaining"])
+            room = "has no limit" if limit == float("inf") else f"has {left / 1e12:.3g} of {limit / 1e12:.3g} TB left"
+            yield f"{usage['rse']} {room}"
 
 
 def _refused(connection: Connection, kind: str, question: Callable[[Any], Any]) -> None:

@@ -7,7 +7,7 @@ Rucio knows a copy as `root://eospublic.cern.ch:1094//eos/experiment/dune/…`, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,11 +127,12 @@ class StorageElement:
             )
         return join(self.pfn_prefix, path)
 
-    def place_of(self, pfn: str) -> str:
-        """The place of a copy that Rucio knows as `pfn`; one outside of the storage element stays as it is."""
-        at = normal(pfn)
-        path = below(normal(self.pfn_prefix), at)
-        return at if path is None else join(self.place_prefix, path)
+    def place_of(self, pfns: Sequence[str]) -> str:
+        """The place of a copy that Rucio knows by `pfns`, one for each protocol; a copy outside of our prefix keeps its first one."""
+        for pfn in pfns:
+            if (path := below(normal(self.pfn_prefix), normal(pfn))) is not None:
+                return join(self.place_prefix, path)
+        return pfns[0] if pfns else ""
 
 
 def _rank(protocol: Mapping[str, Any]) -> int:

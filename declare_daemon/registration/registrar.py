@@ -58,6 +58,7 @@ class Registrar:
     def __init__(self, journal: Journal, catalogs: Catalogs, lanes: Lanes, judge: Judge, outages: Outages) -> None:
         self._journal, self._lanes, self._judge, self._outages = journal, lanes, judge, outages
         self.steps = steps_of(catalogs)
+        self._needs = {step.key: step.after for step in self.steps}
         self._names = tuple(item.name for item in catalogs.all)
         self._callers = {name: Caller(name) for name in self._names}
         self._calls: dict[str, _Call] = {}
@@ -148,7 +149,8 @@ class Registrar:
         query = query.where(q.catalog == step.catalog, q.step == step.kind, c.state.in_(_TAKES_STEPS))
         query = query.where(c.target.is_(None), c.next_try <= self._journal.now())
         for catalog, kind in step.behind:
-            if catalog in well:
+            # One that waits itself for one that is away is not waited for.
+            if catalog in well and all(needed in well for needed, _ in self._needs[catalog, kind]):
                 s = step_table.c
                 query = query.where(sa.exists().where(s.file_id == c.id, s.catalog == catalog, s.step == kind))
         with self._journal.read() as connection:

@@ -32,9 +32,10 @@ SLOWEST_BYTES_PER_S = 20e6
 PIECE_BYTES = 8 << 20
 MAX_ERROR_TEXT = 300
 
-# The client's own defaults make a thread wait minutes for a server that is down, and then refuse to try it for half an hour.
+# The client's own defaults make a thread wait minutes for a server that is down, and then refuse to try it for half an hour. Its fork
+# handlers stop its threads, and wait for ever for one that is just closing a file; children of ours never use its connections.
 # What the operator has set in the environment (XRD_CONNECTIONWINDOW, …) stays.
-CLIENT_SETTINGS = {"ConnectionWindow": 15, "ConnectionRetry": 1, "StreamErrorWindow": 0, "TimeoutResolution": 1}
+CLIENT_SETTINGS = {"ConnectionWindow": 15, "ConnectionRetry": 1, "StreamErrorWindow": 0, "TimeoutResolution": 1, "RunForkHandler": 0}
 
 _ERROR_RESPONSE, _EXPIRED, _PARTIAL = 400, 206, 2
 _AUTHENTICATION = frozenset({203, 204})
@@ -226,13 +227,16 @@ class XRootDStorage:
 
 
 class XRootDFile(io.RawIOBase):
-    """A file of a server, open for reading. `failure` is the error of the last read that failed."""
+    """A file of a server, open for reading. `failure` holds number, text and place of the last read that failed.
+
+    Not the error itself, which would keep alive all that was in hand: the HDF5 library crashes at the end of the process over that.
+    """
 
     def __init__(self, place: str) -> None:
         super().__init__()
         client = _client()
         self.name = place
-        self.failure: OSError | None = None
+        self.failure: tuple[int, str, str] | None = None
         self._offset = 0
         self._file = client.File()
         _check(self._file.open(place, client.flags.OpenFlags.READ, timeout=CALL_S), place)
@@ -260,7 +264,7 @@ class XRootDFile(io.RawIOBase):
         try:
             content = bytes(_check(self._file.read(self._offset, size, timeout=DATA_S), self.name))
         except OSError as error:
-            self.failure = error
+            self.failure = (error.errno or errno.EIO, error.strerror or str(error), self.name)
             raise
         self._offset += len(content)
         return content

@@ -49,8 +49,14 @@ def test_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> None:
         (("buffer: {", "catalogs: [{rse: X}]\nbuffer: {"), "site.yaml:3: catalogs.0: kind is missing"),
         (("buffer: {", "catalogs: [{kind: embedded}, {kind: rucio}]\nbuffer: {"), "site.yaml:3: catalogs.1.rse: missing"),
         (("buffer: {", "catalogs: [{kind: embedded, rses: X}]\nbuffer: {"), "catalogs.0.rses: unknown key; allowed: kind, rse"),
-        (("buffer: {", "catalogs: [{kind: rucio, rse: X}]\nbuffer: {"), "catalogs: none of them keeps metadata; list embedded, sam or metacat"),
-        (("buffer: {", "catalogs: [{kind: rucio, rse: X}, {kind: embedded}]\nbuffer: {"), "catalogs: must be listed in the order embedded, rucio"),
+        (
+            ("buffer: {", "catalogs: [{kind: rucio, rse: X}]\nbuffer: {"),
+            "catalogs: none of them keeps metadata; list embedded, sam or metacat",
+        ),
+        (
+            ("buffer: {", "catalogs: [{kind: rucio, rse: X}, {kind: embedded}]\nbuffer: {"),
+            "catalogs: must be listed in the order embedded, rucio",
+        ),
         (("buffer: {", "catalogs: [{kind: embedded}, {kind: embedded}]\nbuffer: {"), "catalogs: embedded is listed twice"),
         (
             ("buffer: {", "catalogs: [{kind: metacat, url: 'http://x', auth: x509, user: u}]\nbuffer: {"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -82,14 +83,17 @@ class Catalogues:
         """Everything the three have of a run, as they keep it themselves; run and places are written as `RUN` and `HERE`."""
         number = f"{run:06d}"
         like = f"%{number}%"
-        sam_names = requests.get(f"{self.sam.url}/files/list", params={"dims": f"file_name like {like} with availability anylocation"}, timeout=10)
+        dims = {"dims": f"file_name like {like} with availability anylocation"}
+        sam_names = requests.get(f"{self.sam.url}/files/list", params=dims, timeout=10)
         names = sorted(sam_names.text.split())
         found: dict[str, Any] = {"sam": [self._sam(name) for name in names]}
         query = (
             "select f.name, f.size, f.checksums->>'adler32', d.namespace || ':' || d.name, "
-            "(select string_agg(p.name, ',' order by p.name) from parent_child pc join files p on p.id = pc.parent_id where pc.child_id = f.id), "
+            "(select string_agg(p.name, ',' order by p.name) "
+            "from parent_child pc join files p on p.id = pc.parent_id where pc.child_id = f.id), "
             "f.metadata->>'dune.output_status', f.id from files f left join files_datasets fd on fd.file_id = f.id "
-            f"left join datasets d on (d.namespace, d.name) = (fd.dataset_namespace, fd.dataset_name) where f.name like '{like}' order by 1, 4"
+            "left join datasets d on (d.namespace, d.name) = (fd.dataset_namespace, fd.dataset_name) "
+            f"where f.name like '{like}' order by 1, 4"
         )
         rows = self.metacat.execute(query)
         ids = {item["file_name"]: item["file_id"] for item in found["sam"]}
@@ -113,7 +117,8 @@ class Catalogues:
 
 def _without(value: Any, number: str, run: str, folder: str) -> Any:
     if isinstance(value, str):
-        return value.replace(number, "RUN").replace(run, "RUN").replace(folder, "HERE")
+        # The folder of a copy is a hash of its name, which has the run in it.
+        return re.sub(r"/[0-9a-f]{2}/[0-9a-f]{2}\b", "/HASH", value.replace(number, "RUN").replace(run, "RUN").replace(folder, "HERE"))
     if isinstance(value, dict):
         return {key: _without(item, number, run, folder) for key, item in value.items()}
     if isinstance(value, list | tuple):

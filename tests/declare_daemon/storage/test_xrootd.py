@@ -220,10 +220,30 @@ def test_without_the_client_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
 
 
 def test_what_the_operator_set_for_the_client_stays() -> None:
-    code = "from declare_daemon.storage.xrootd import _client as c; print(*map(c().EnvGetInt, ('ConnectionWindow', 'StreamErrorWindow')))"
+    code = "from declare_daemon.storage.xrootd import _client as c; print(*map(c().EnvGetInt, ('ConnectionWindow', 'RunForkHandler')))"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("XRD_")} | {"XRD_CONNECTIONWINDOW": "7"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["7", "0"]
+
+
+def test_other_programs_are_started_while_files_are_read(place: str) -> None:
+    code = """
+import subprocess, sys, threading
+from declare_daemon.storage import storage_of
+place, done = sys.argv[1], threading.Event()
+def read():
+    while not done.is_set():
+        storage_of(place).read(place, 10)
+threads = [threading.Thread(target=read) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for _ in range(100):
+    subprocess.run(["true"], check=True, preexec_fn=int)  # a real fork
+done.set()
+for thread in threads:
+    thread.join()
+"""
+    subprocess.run([sys.executable, "-c", code, place], check=True, timeout=60)
 
 
 # -- folders and HDF5 files ----------------------------------------------------------------------------------------------------------------
@@ -247,9 +267,7 @@ def test_strange_names_are_listed_in_ascii(storage: XRootDStorage, server: Xroot
     assert storage.listing(remote).keys() == {"x\\xe4 b"}
 
 
-def test_a_folder_with_a_name_that_is_no_text_is_away_and_says_why(
-    storage: XRootDStorage, server: XrootdServer, remote: str, path: str
-) -> None:
+def test_a_name_that_is_no_text_is_said_to_be_the_trouble(storage: XRootDStorage, server: XrootdServer, remote: str, path: str) -> None:
     server.put(path + "\udcff", b"")
     with pytest.raises(OSError, match="not UTF-8"):
         storage.listing(remote)
