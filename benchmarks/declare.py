@@ -1,7 +1,7 @@
 """How fast files are declared: `python -m benchmarks.declare [--json] [--repeat N]`.
 
-Raw files of 4 kB in the embedded catalogue. Files lie in memory (/dev/shm) where there is such a thing, so that the processor is measured,
-not the disk. Processor times are of the whole process, medians over the repetitions.
+Raw files of 4 kB, in the embedded catalogue and in SAM, MetaCat and Rucio as servers of this machine (those of the tests). Files lie in
+memory (/dev/shm) where there is such a thing, so that the processor is measured, not the disk. Processor times are of the whole process, medians over the repetitions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from statistics import median
 
@@ -27,8 +28,10 @@ from declare_daemon.daemon import Daemon
 from declare_daemon.journal.files import batches
 from declare_daemon.journal.tables import file_table
 from declare_daemon.scanner import Scanner
+from dune_prompt.checksum import adler32_of
 from dune_prompt.settings import Site, load_site
 from dune_prompt.store import open_store
+from tests.servers.catalogues import Catalogues
 
 SITE = """
 site: speed
@@ -58,14 +61,22 @@ METADATA = {
 
 
 @contextmanager
-def installation() -> Iterator[Path]:
+def installation(catalogs: str = "") -> Iterator[Path]:
     """The site file of an empty installation."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
-        (Path(folder) / "buffer").mkdir()
-        (Path(folder) / "buffer" / ".buffer").touch()
-        site_file = Path(folder) / "site.yaml"
-        site_file.write_text(SITE)
+    with memory_folder() as folder:
+        (folder / "buffer").mkdir()
+        (folder / "buffer" / ".buffer").touch()
+        site_file = folder / "site.yaml"
+        site_file.write_text(SITE + catalogs)
         yield site_file
+
+
+@contextmanager
+def memory_folder() -> Iterator[Path]:
+    """A new folder in memory, where there is such a thing."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 def name_of(index: int) -> str:
@@ -83,16 +94,16 @@ def close_file(buffer: Path, index: int) -> None:
     draft.rename(buffer / f"{name}.json")
 
 
-def throughput(files: int) -> dict[str, float]:
+def throughput(files: int, catalogs: str = "", first: int = 0) -> dict[str, float]:
     """`files` files that are there already, found, verified and declared in one go."""
-    with installation() as site_file:
+    with installation(catalogs) as site_file:
         site = load_site(site_file)
-        for index in range(files):
-            close_file(site.buffer.path, index)
+        for index in range(first, first + files):
+            close_file(Path(site.buffer.path), index)
         with (
             closing(open_store(site.store_url)) as store,
-            closing(open_catalogs(site)) as catalogs,
-            closing(Daemon(site, store, catalogs)) as daemon,
+            closing(open_catalogs(site)) as opened,
+            closing(Daemon(site, store, opened)) as daemon,
         ):
             wall, cpu = time.perf_counter(), time.process_time()
             daemon.once(0.1)
@@ -104,14 +115,100 @@ def throughput(files: int) -> dict[str, float]:
     return {"files_per_s": files / wall, "cpu_ms_per_file": 1000 * cpu / files}
 
 
+def real_catalogs(files: int, repeat: int) -> dict[str, dict[str, float]]:
+    """With SAM, MetaCat and Rucio as servers of this machine, copies made and verified; `server_cpu_ms_per_file` is theirs."""
+    found: dict[str, dict[str, float]] = {}
+    numbers = count(0, files)
+    with memory_folder() as folder, Catalogues(folder) as servers:
+        for name, catalogs in (
+            (f"{files} files into SAM, MetaCat, Rucio, with copy", servers.site_catalogs(direct=True)),
+            (f"{files} files into SAM and MetaCat", _without_rucio(servers.site_catalogs(direct=True))),
+        ):
+            runs = []
+            for _ in range(repeat):
+                before = _children_cpu_s()
+                run = throughput(files, catalogs, next(numbers))
+                run["server_cpu_ms_per_file"] = 1000 * (_children_cpu_s() - before) / files
+                runs.append(run)
+            found[name] = {key: median(run[key] for run in runs) for key in runs[0]}
+        found["closed to declared in all three, 1 s interval"] = latency(30, 1.0, servers.site_catalogs(direct=True), next(numbers))
+    with memory_folder() as folder, Catalogues(folder, delay_s=0.06) as servers:
+        far = throughput(500, servers.site_catalogs())
+        # The proxies run in the same process: its processor time says nothing of the daemon.
+        found["500 files, 120 ms round trip to each catalogue"] = {"files_per_s": far["files_per_s"]}
+    return found
+
+
+def _without_rucio(catalogs: str) -> str:
+    return "".join(line for line in catalogs.splitlines(keepends=True) if "kind: rucio" not in line)
+
+
+def _children_cpu_s() -> float:
+    """Processor time of all processes that descend from this one, ended ones left out."""
+    parents, times = {}, {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                parents[int(entry.name)], times[int(entry.name)] = int(fields[1]), int(fields[11]) + int(fields[12])
+    mine, ticks = {os.getpid()}, 0
+    while new := {pid for pid, parent in parents.items() if parent in mine} - mine:
+        mine |= new
+        ticks += sum(times[pid] for pid in new)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def checksum(size_bytes: int) -> dict[str, float]:
+    """Adler-32 of a file in memory, by processor time, beside zlib's."""
+    with memory_folder() as folder:
+        path = folder / "file"
+        with path.open("wb") as file:
+            block = os.urandom(1 << 20)
+            for _ in range(size_bytes >> 20):
+                file.write(block)
+        began = time.process_time()
+        adler32_of(path)
+        ours = time.process_time() - began
+        began, value = time.process_time(), 1
+        with path.open("rb", buffering=0) as file:
+            buffer = bytearray(1 << 20)
+            while got := file.readinto(buffer):
+                value = zlib.adler32(memoryview(buffer)[:got], value)
+        plain = time.process_time() - began
+    return {"GB_per_cpu_s": size_bytes / 1e9 / ours, "times_zlib": plain / ours}
+
+
+def restart(files: int) -> dict[str, float]:
+    """From the start of the process, with `files` files known, to the declaration of one that came meanwhile."""
+    with installation() as site_file:
+        site = load_site(site_file)
+        _fill(site, files)
+        close_file(Path(site.buffer.path), files)
+        with closing(open_store(site.store_url)) as store:
+            began = time.time()
+            daemon = subprocess.Popen(_command(site_file, 1.0), stderr=subprocess.DEVNULL)
+            try:
+                query = sa.select(file_table.c.declared_at).where(file_table.c.name == name_of(files))
+                declared = None
+                while declared is None and time.time() < began + 60:
+                    time.sleep(0.05)
+                    with store.read() as connection:
+                        declared = connection.execute(query).scalar_one_or_none()
+            finally:
+                daemon.terminate()
+                daemon.wait()
+    return {"first_declaration_s": (declared or float("inf")) - began}
+
+
 def scan(files: int, repeat: int) -> dict[str, float]:
     """One scan of a buffer with `files` known files and their sidecars."""
     with installation() as site_file:
         site = load_site(site_file)
         known = {name_of(index) for index in range(files)}
+        buffer = Path(site.buffer.path)
         for name in known:
-            (site.buffer.path / name).touch()
-            (site.buffer.path / f"{name}.json").touch()
+            (buffer / name).touch()
+            (buffer / f"{name}.json").touch()
         scanner = Scanner(site.buffer.path, site.buffer.sentinel, site.streams)
         times = []
         for _ in range(repeat + 1):
@@ -122,20 +219,18 @@ def scan(files: int, repeat: int) -> dict[str, float]:
     return {"first_cpu_ms": times[0], "cpu_ms": median(times[1:])}
 
 
-def latency(files: int, interval_s: float) -> dict[str, float]:
+def latency(files: int, interval_s: float, catalogs: str = "", first: int = 0) -> dict[str, float]:
     """From the sidecar's appearance to the declared state, with the daemon as a process of its own."""
-    with installation() as site_file:
+    with installation(catalogs) as site_file:
         site = load_site(site_file)
-        code = "from dune_prompt.cli import main; main()"
-        command = [sys.executable, "-c", code, "declare", "run", "--site", str(site_file), "--interval", str(interval_s)]
         with closing(open_store(site.store_url)) as store:
-            daemon = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            daemon = subprocess.Popen(_command(site_file, interval_s), stderr=subprocess.DEVNULL)
             try:
-                time.sleep(2.0)
-                for index in range(files):
-                    close_file(site.buffer.path, index)
+                time.sleep(4.0)
+                for index in range(first, first + files):
+                    close_file(Path(site.buffer.path), index)
                     time.sleep(random.uniform(0.5, 1.5) * interval_s)
-                time.sleep(2.0)
+                time.sleep(4.0)
             finally:
                 daemon.terminate()
                 daemon.wait()
@@ -146,6 +241,11 @@ def latency(files: int, interval_s: float) -> dict[str, float]:
         raise SystemExit(f"{len(rows)} of {files} files declared")
     waits = sorted(row.declared_at - row.closed_at for row in rows)
     return {"p50_s": median(waits), "p95_s": waits[int(0.95 * (len(waits) - 1))]}
+
+
+def _command(site_file: Path, interval_s: float) -> list[str]:
+    code = "from dune_prompt.cli import main; main()"
+    return [sys.executable, "-c", code, "declare", "run", "--site", str(site_file), "--interval", str(interval_s)]
 
 
 def memory(files: int) -> dict[str, float]:
@@ -168,8 +268,8 @@ def _fill(site: Site, files: int) -> None:
                 rows = [row | {"name": name, "path": f"{site.buffer.path}/{name}", "did": f"hd-protodune:{name}"} for name in names]
                 connection.execute(sa.insert(file_table), rows)
             for name in names:
-                (site.buffer.path / name).touch()
-                (site.buffer.path / f"{name}.json").touch()
+                (Path(site.buffer.path) / name).touch()
+                (Path(site.buffer.path) / f"{name}.json").touch()
 
 
 def idle_daemon(site_file: Path) -> None:
@@ -199,7 +299,10 @@ def main() -> None:
     options = parser.parse_args()
     runs = [throughput(2000) for _ in range(options.repeat)]
     result = {
-        "2,000 files at once": {key: median(run[key] for run in runs) for key in runs[0]},
+        **real_catalogs(2000, options.repeat),
+        "adler32 of a cached 4 GiB file": checksum(4 << 30),
+        "restart with 100,000 files known": restart(100_000),
+        "2,000 files into the embedded catalogue": {key: median(run[key] for run in runs) for key in runs[0]},
         "scan of 20,000 known files": scan(20_000, 5 * options.repeat),
         "closed to declared, 0.2 s interval": latency(40, 0.2),
         "100,000 files in the journal": memory(100_000),
@@ -208,7 +311,7 @@ def main() -> None:
         print(json.dumps(result, indent=1))
         return
     for name, values in result.items():
-        print(f"{name:36}", "  ".join(f"{key} {value:.3g}" for key, value in values.items()))
+        print(f"{name:52}", "  ".join(f"{key} {value:.3g}" for key, value in values.items()))
 
 
 if __name__ == "__main__":
