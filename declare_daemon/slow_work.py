@@ -17,7 +17,7 @@ class SlowWork(Generic[Result]):
     """Work in threads, one piece a file, in two lanes: large files have their own threads and never stand before small ones."""
 
     def __init__(self, name: str, *, wake: Callable[[], None]) -> None:
-        """`wake` is called from a thread when a large file is through."""
+        """`wake` is called from a thread when a file is through."""
         self._lanes = {lane: ThreadPoolExecutor(THREADS, f"{name}-{lane}") for lane in ("quick", "slow")}
         self._wake = wake
         self._quick: dict[int, Future[Result]] = {}
@@ -36,11 +36,8 @@ class SlowWork(Generic[Result]):
     def start(self, file_id: int, work: Callable[[], Result], *, slow: bool) -> None:
         """Begin with a file that is not in work."""
         future = self._lanes["slow" if slow else "quick"].submit(work)
-        if slow:
-            self._slow[file_id] = future
-            future.add_done_callback(lambda _: self._wake())
-        else:
-            self._quick[file_id] = future
+        (self._slow if slow else self._quick)[file_id] = future
+        future.add_done_callback(lambda _: self._wake())
 
     def finished(self, patience_s: float) -> dict[int, Future[Result]]:
         """What is done, by file. Waits for the small files, at most `patience_s` seconds (their disk may hang)."""

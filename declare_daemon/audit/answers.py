@@ -50,15 +50,17 @@ class Asker:
             self.findings.append(Finding(journal.dataset, item.name, What.NOT_ASKED, str(error)))
         return None
 
-    def look(self, item: OpenCatalog, dids: Sequence[str]) -> Mapping[str, Entry]:
-        """What a catalogue knows of files that belong to no dataset; nothing if it cannot be asked."""
-        if item.metadata is None or item.name in self._away:
+    def look(self, item: OpenCatalog, dids: Sequence[str]) -> Mapping[str, Entry] | None:
+        """What a catalogue knows of files that belong to no dataset; None if it cannot be asked."""
+        if item.metadata is None:
             return {}
+        if item.name in self._away:
+            return None
         try:
             return item.metadata.look(dids)
         except (DunePromptError, OSError) as error:
             self._give_up(item.name, error, "for files the journal does not know")
-            return {}
+            return None
 
     def _give_up(self, name: str, error: Exception, since: str) -> None:
         self._away[name] = str(error)

@@ -144,10 +144,14 @@ class Comparer:
         file, name = found.file, item.name
         own = journal.keeping.rse if item.kind == "rucio" and journal.keeping.rse is not None else self._own_places.get(item.kind)
         places = {} if copies is None else copies.places
-        if not places:
-            found.add(name, What.NO_COPY, "no copy is known", REPLICA)
-        elif own is not None and own not in places:
-            found.add(name, What.NO_COPY, f"none at {own}, only at {', '.join(sorted(places))}", REPLICA)
+        if not places or (own is not None and own not in places):
+            why = f"none at {own}, only at {', '.join(sorted(places))}" if places else "no copy is known"
+            here = replica_of(file).path
+            # A copy may have been deleted for good, by a rule that ended: only one that is there can be registered.
+            if self._disk.size_of(here) == file.size_bytes:
+                found.add(name, What.NO_COPY, why, REPLICA)
+            else:
+                found.add(name, What.NO_COPY, f"{why}, and none can be seen at {here}")
         elif item.kind != "rucio" and file.state is not FileState.LEAVING and file.target is None:
             # Rucio makes addresses itself, of the storage element and the name; the others were told them.
             here = replica_of(file).path
@@ -159,17 +163,13 @@ class Comparer:
 
     def _ids(self, found: _Sides, answers: Mapping[str, Answers | None]) -> None:
         """MetaCat takes over SAM's id of a file, and with it everything that still asks by id."""
-        did = found.file.record.did if found.file.did is not None else ""
-        ids = {
-            item.kind: (item.name, entry.fid)
-            for item in self._catalogs.all
-            if (item.gives_fid or item.kind == "metacat") and (entry := _entry_of(answers.get(item.name), did)) is not None
-        }
-        giver = next((item.kind for item in self._catalogs.all if item.gives_fid), None)
-        if giver in ids and "metacat" in ids and giver is not None:
-            (given_by, given), (name, taken) = ids[giver], ids["metacat"]
-            if given is not None and given != taken:
-                found.add(name, What.OTHER_ID, f"{taken}; {given_by} has {given}")
+        giver = next((item.name for item in self._catalogs.all if item.gives_fid and item.metadata is not None), None)
+        taker = next((item.name for item in self._catalogs.all if item.kind == "metacat"), None)
+        if giver is None or taker is None or giver == taker:
+            return
+        given, taken = (_entry_of(answers.get(name), found.file.record.did) for name in (giver, taker))
+        if given is not None and taken is not None and given.fid is not None and given.fid != taken.fid:
+            found.add(taker, What.OTHER_ID, f"{taken.fid}; {giver} has {given.fid}")
 
 
 def _careful(found: _Sides, *, queued: bool) -> Iterator[Finding]:

@@ -121,14 +121,14 @@ class _Walk:
         found: dict[str, dict[str, Entry | None]] = defaultdict(dict)
         for name, answer in answers.items():
             if answer is not None:
-                for did in answer.replicas - ours:
-                    found[did][name] = None
-                for did, entry in answer.members.items():
-                    if did not in ours and not entry.retired:
-                        found[did][name] = entry
+                retired = {did for did, entry in answer.members.items() if entry.retired}
+                for did in (answer.replicas | answer.members.keys()) - ours - retired:
+                    found[did][name] = answer.members.get(did)
         with self._store.read() as connection:
             known = known_dids(connection, found)
-        for did in sorted(found.keys() - known):
+            # The DID of a file that was found just now is not known yet.
+            waiting = states_of_names(connection, "buffer", {split_did(did)[1] for did in found.keys() - known})
+        for did in sorted(did for did in found.keys() - known if waiting.get(split_did(did)[1]) is not FileState.FOUND):
             where = found[did]
             place = self._place_of_stranger(did)
             for name in where:
@@ -185,18 +185,20 @@ class _Walk:
                 self._stranger_on_disk(part, place, dids.get(place), states.get(name_of(place)), places[place], entries)
 
     def _stranger_on_disk(
-        self, part: Part, place: str, did: str | None, state: FileState | None, why: str, entries: Mapping[str, Mapping[str, Entry]]
+        self, part: Part, place: str, did: str | None, state: FileState | None, why: str, entries: Mapping[str, Mapping[str, Entry] | None]
     ) -> None:
         subject = did or name_of(place)
         detail = "; ".join(filter(None, (place, f"{state} in the journal" if state else "", why, "repair leaves it to the scanner")))
         part.findings.append(Finding(subject, DISK, What.NOT_JOURNALED, detail))
         sides = {DISK: "present", JOURNAL: state.value if state else "-"}
-        sides |= {item.name: "declared" if subject in entries.get(item.name, {}) else "-" for item in self._catalogs.all}
+        for item in self._catalogs.all:
+            known = entries.get(item.name, {})
+            sides[item.name] = _NOT_ASKED if known is None else "declared" if subject in known else "-"
         part.files.append(SideBySide(subject, part.dataset, None, sides))
         if did is not None and state is None:
             self._beside[did] = place
             for name, known in entries.items():
-                if did in known:
+                if known is not None and did in known:
                     self._tell(part, did, name, What.DECLARED_UNJOURNALED, _with_sidecar(place))
 
     def _is_strange(self, origin: str, state: FileState | None) -> bool:

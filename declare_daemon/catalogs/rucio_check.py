@@ -117,7 +117,8 @@ def _storage(connection: Connection, describe: Callable[[str], StorageElement], 
 def _writing(connection: Connection, wish: Wish) -> str:
     """Files may be added to datasets (one that is not there), and the namespace exists (a rule that no storage element is left for)."""
     name = _trial_name()
-    attachment = {"scope": wish.namespace, "name": name, "rse": wish.rse, "dids": []}
+    file = {"scope": wish.namespace, "name": f"{name}.file", "bytes": 1, "adler32": "00000001"}
+    attachment = {"scope": wish.namespace, "name": name, "rse": wish.rse, "dids": [file]}
     _refused(connection, NO_DATASET, lambda client: client.add_files_to_datasets([attachment], ignore_duplicate=True))
     nowhere = {"account": connection.account, "copies": 1, "rse_expression": f"{wish.rse}\\{wish.rse}", "grouping": "DATASET"}
     _refused(

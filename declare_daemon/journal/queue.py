@@ -36,18 +36,19 @@ def plan(connection: sa.Connection, file_ids: Iterable[int]) -> None:
 
 
 def plan_all(connection: sa.Connection) -> None:
-    """Have the steps of all verified files and of all waived ones worked out: the site file may have changed."""
+    """Have the steps of all verified files, of waived ones and of what is queued worked out again: the site file may have changed."""
     catalog, step = (sa.literal(text).label(name) for text, name in zip(UNPLANNED, ("catalog", "step"), strict=True))
-    c = file_table.c
-    connection.execute(sa.delete(queue_table))
+    c, q = file_table.c, queue_table.c
+    known = queue_table.alias("known")
     for source in (
-        sa.select(catalog, step, c.id).where(c.state == FileState.VERIFIED.value),
-        sa.select(catalog, step, waiver_table.c.file_id)
-        .distinct()
-        .join_from(waiver_table, file_table)
-        .where(c.state != FileState.VERIFIED.value),
+        sa.select(catalog, step, q.file_id).distinct(),
+        sa.select(catalog, step, c.id.label("file_id")).where(c.state == FileState.VERIFIED.value),
+        sa.select(catalog, step, waiver_table.c.file_id).distinct(),
     ):
-        connection.execute(sa.insert(queue_table).from_select(["catalog", "step", "file_id"], source))
+        file_id = source.selected_columns.file_id
+        new = source.where(~sa.exists().where(known.c.catalog == UNPLANNED[0], known.c.step == UNPLANNED[1], known.c.file_id == file_id))
+        connection.execute(sa.insert(queue_table).from_select(["catalog", "step", "file_id"], new))
+    connection.execute(sa.delete(queue_table).where(q.catalog != UNPLANNED[0]))
 
 
 def unplanned(connection: sa.Connection, limit: int) -> list[int]:

@@ -409,7 +409,7 @@ def test_no_interleaving_of_failures_releases_an_unproven_file(world_class: Any,
             self.world.settle()
             self.what_left_was_proven_and_the_proof_was_true()
             self.come_back()
-            self.world.settle()
+            self.world.settle_for(200, tick=50)  # what was away is asked again less often
 
         def come_back(self) -> None:
             if not self.mounted:

@@ -301,11 +301,18 @@ class RucioServer:
         scope, _, name = did.partition(":")
         self._administer("PUT", "/replicas", {"rse": rse, "files": [{"scope": scope, "name": name, "state": state}]})
 
+    def set_rule_state(self, dataset: str, state: str) -> None:
+        """The state of a dataset's rules, as daemons would leave it: O, R replicating, S stuck, U suspended."""
+        self._change("UPDATE rules SET state = ? WHERE scope || ':' || name = ?", state, dataset)
+
     def forget_tokens(self) -> None:
         """No token given so far is good any more."""
-        with contextlib.closing(sqlite3.connect(self._database, timeout=60)) as database, database:
-            database.execute("DELETE FROM tokens")
+        self._change("DELETE FROM tokens")
         self._token = None
+
+    def _change(self, statement: str, *values: Any) -> None:
+        with contextlib.closing(sqlite3.connect(self._database, timeout=60)) as database, database:
+            database.execute(statement, values)
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows of the server's own database: what is really there, whatever a client says."""

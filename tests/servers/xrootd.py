@@ -42,7 +42,7 @@ class XrootdServer:
     """One server, which exports `/eos`. It stays at the same port over `stop`, `kill`, `start` and dies with this process.
 
     `checksums` False: one that computes none. As root the server runs as the user nobody, as it refuses root; every folder above
-    `folder` must then be open to others (those that pytest makes are not: use `tempfile.TemporaryDirectory`).
+    `folder` must then be open to others (pytest's are not: use `tempfile.TemporaryDirectory`).
     """
 
     def __init__(self, folder: Path, *, checksums: bool = True) -> None:
@@ -94,7 +94,7 @@ class XrootdServer:
             path = self.folder / name
             path.mkdir(parents=True, exist_ok=True)
             self._give(path)
-        self._check_open()
+        self._open_up()
         config = self.folder / "xrd.cfg"
         config.write_text(CONFIG.format(folder=self.folder, exported=EXPORTED, port=self.port) + (CHECKSUMS if self._checksums else ""))
         as_user = {"user": USER, "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
@@ -164,10 +164,11 @@ class XrootdServer:
         if os.geteuid() == 0:
             shutil.chown(path, USER)
 
-    def _check_open(self) -> None:
-        if os.geteuid() == 0 and (
-            closed := [str(folder) for folder in (self.folder, *self.folder.parents) if not folder.stat().st_mode & 0o001]
-        ):
+    def _open_up(self) -> None:
+        if os.geteuid() != 0:
+            return
+        self.folder.chmod(self.folder.stat().st_mode | 0o011)
+        if closed := [str(folder) for folder in self.folder.parents if not folder.stat().st_mode & 0o001]:
             raise RuntimeError(f"xrootd runs as {USER}, who cannot enter {', '.join(closed)}")
 
 

@@ -40,7 +40,7 @@ def test_scopes_of_users_become_folders() -> None:
 
 
 def test_an_algorithm_of_a_policy_package_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'dune'.*hash, identity"):
+    with pytest.raises(ConfigError, match=r"'dune'.*hash, identity"):
         relative_path("dune", "ns", "a")
 
 

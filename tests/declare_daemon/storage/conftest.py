@@ -21,7 +21,6 @@ def server() -> Iterator[XrootdServer]:
         pytest.skip(reason)
     # Not below pytest's folders: as root the server is another user, and those are closed to others.
     with tempfile.TemporaryDirectory(prefix="xrootd-") as folder:
-        Path(folder).chmod(0o755)
         with XrootdServer(Path(folder)) as running:
             yield running
 
