@@ -1,7 +1,8 @@
 """How fast files are declared: `python -m benchmarks.declare [--json] [--repeat N]`.
 
 Raw files of 4 kB, in the embedded catalogue and in SAM, MetaCat and Rucio as servers of this machine (those of the tests). Files lie in
-memory (/dev/shm) where there is such a thing, so that the processor is measured, not the disk. Processor times are of the whole process, medians over the repetitions.
+memory (/dev/shm) where there is such a thing, so that the processor is measured, not the disk. Processor times are of the whole process,
+medians over the repetitions.
 """
 
 from __future__ import annotations

@@ -12,18 +12,21 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from declare_daemon.audit import Finding, Report, What, audit, audit_by_dataset, repair
 from declare_daemon.audit.disk import FOUND_AFTER_S
-from declare_daemon.catalogs import Catalogs, OpenCatalog, Replica
+from declare_daemon.catalogs import Catalogs, OpenCatalog, Replica, open_catalogs
 from declare_daemon.catalogs.embedded import EmbeddedCatalog
 from declare_daemon.journal.tables import file_table, step_table
 from declare_daemon.registration import pauses
 from dune_prompt.errors import ConfigError, DataError, TransientError
 from dune_prompt.records import FileRecord
 from dune_prompt.store import Store, event_table
+from tests.servers.catalogues import Catalogues
+from tests.servers.rucio import RucioServer
 
 RAW_DATASET = "hd-protodune:hd-protodune_28049"
 OUT_DATASET = "hd-protodune-det-reco:pdhd-prompt_v1_gauss_028049"
@@ -703,6 +706,47 @@ def test_a_catalogue_that_was_added_later_is_filled_by_repair(make_world: Any) -
         put_right(world, report)
         assert look(world).findings == []
         assert set(world.second.look([did(names[0]), record.did])) == {did(names[0]), record.did}
+
+
+@pytest.mark.skipif(RucioServer.missing() is not None, reason=str(RucioServer.missing()))
+def test_what_sam_metacat_and_rucio_have_lost_is_found_and_brought_back(
+    make_world: Any, derived_metadata: dict[str, Any], tmp_path: Path
+) -> None:
+    with Catalogues(tmp_path / "servers") as servers:
+        world = make_world(catalogs=yaml.safe_load(servers.site_catalogs(direct=True))["catalogs"])
+        with closing(open_catalogs(world.site)) as catalogs:
+            world.catalogs = catalogs
+            first, second = world.put(0), world.put(1)
+            record = world.hand_over(metadata=derived_metadata | {"core.data_tier": "decoded-raw", "core.file_format": "npz"})
+            world.settle_for(30, tick=2)
+            assert look(world).findings == []
+            before = servers.state(28049)
+
+            sam, _, rucio = (item.metadata or item.replicas for item in catalogs.all)
+            sam._client.remove_location(first, f"cern-eos:{Path(world.file(first).place).parent}")
+            in_metacat = "file_id = (SELECT id FROM files WHERE name = %s)"
+            servers.metacat.execute(f"DELETE FROM files_datasets WHERE {in_metacat}", (first,))
+            servers.metacat.execute(f"DELETE FROM files_datasets WHERE {in_metacat}", (second,))
+            servers.metacat.execute("DELETE FROM files WHERE name = %s", (second,))
+            recorded = json.dumps({"dune.output_status": "recorded"})
+            servers.metacat.execute("UPDATE files SET metadata = metadata || %s::jsonb WHERE name = %s", (recorded, record.name))
+            dataset, member = OUT_DATASET.split(":"), {"scope": record.namespace, "name": record.name}
+            rucio._connection.ask(lambda client: client.detach_dids(*dataset, [member]))
+            assert servers.state(28049) != before
+
+            report = look(world)
+            assert found(report) >= {
+                (did(first), "sam", What.NO_COPY),
+                (did(first), "metacat", What.NOT_IN_DATASET),
+                (did(second), "metacat", What.MISSING),
+                (record.did, "metacat", What.UNCONFIRMED),
+            }
+            assert {(finding.subject, finding.where) for finding in report.findings} >= {(record.did, "rucio")}
+            assert all(finding.repairable for finding in report.findings)
+            put_right(world, report)
+            assert look(world).findings == []
+            assert servers.state(28049) == before
+            world.kill()
 
 
 FILES = 4

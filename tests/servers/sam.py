@@ -59,7 +59,10 @@ class SamServer:
         """Start it, at the address it had before."""
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "tests.servers.sam", str(self.folder), str(self.port)]
-        self._process = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         assert self._process.stdout is not None
         said = self._process.stdout.readline().strip()
         if not said.isdecimal():

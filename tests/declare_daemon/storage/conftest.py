@@ -20,9 +20,8 @@ def server() -> Iterator[XrootdServer]:
     if (reason := XrootdServer.missing()) is not None:
         pytest.skip(reason)
     # Not below pytest's folders: as root the server is another user, and those are closed to others.
-    with tempfile.TemporaryDirectory(prefix="xrootd-") as folder:
-        with XrootdServer(Path(folder)) as running:
-            yield running
+    with tempfile.TemporaryDirectory(prefix="xrootd-") as folder, XrootdServer(Path(folder)) as running:
+        yield running
 
 
 @pytest.fixture

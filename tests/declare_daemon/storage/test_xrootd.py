@@ -142,10 +142,9 @@ def test_good_data_are_believed_though_the_server_remembers_a_wrong_checksum(tra
 
 
 def test_a_server_without_checksums_is_read() -> None:
-    with tempfile.TemporaryDirectory(prefix="xrootd-") as folder:
-        with XrootdServer(Path(folder), checksums=False) as server:
-            place = server.put("/eos/x", DATA)
-            assert storage_of(place).adler32(place, new=True) == CONTENT
+    with tempfile.TemporaryDirectory(prefix="xrootd-") as folder, XrootdServer(Path(folder), checksums=False) as server:
+        place = server.put("/eos/x", DATA)
+        assert storage_of(place).adler32(place, new=True) == CONTENT
 
 
 # -- errors --------------------------------------------------------------------------------------------------------------------------------
