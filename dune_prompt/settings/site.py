@@ -39,7 +39,7 @@ class BufferSettings(Strict):
 class ReleaseSettings(Strict):
     """How a file leaves the buffer when it may; with neither `move_to` nor `delete` it stays."""
 
-    move_to: FilePath | None = Field(None, description="folder for released files")
+    move_to: StoragePath | None = Field(None, description="folder for released files, or its `root://` address on the buffer's server")
     delete: bool = Field(False, description="delete it, once a copy elsewhere has been verified by its checksum")
     min_age: DurationS = Field(3600.0, description="no file leaves younger than this, however full the buffer is")
 

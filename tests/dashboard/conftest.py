@@ -164,6 +164,7 @@ class Ledger:
             "verified_at": NOW - 110,
             "declared_at": NOW - 100 if state == "declared" else None,
             "left_at": None,
+            "proof": 1 if state == "leaving" else None,
         } | values
         self.files.append(row)
         return row

