@@ -97,7 +97,7 @@ class Daemon:
         self._scanner = Scanner(site.buffer.path, site.buffer.sentinel, site.streams)
         self._arrivals = Arrivals(site, self.journal, self._scanner)
         self._leftovers = Leftovers(site, self.journal)
-        self._so_far = SoFar()
+        self._so_far = SoFar(clock())
         self._verifier = Verifier(site, self.journal, self._outbox, judge, wake=self._wake.set)
         self._mover = Mover(site, self.journal, self._outbox, quarantine, judge, wake=self._wake.set)
         wake = self._wake.set

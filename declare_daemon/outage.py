@@ -120,7 +120,7 @@ class Waits:
         since = self._since.setdefault(file.id, now)
         if now - since >= self._alarm_after_s and file.id not in self._alarmed:
             self._alarmed.add(file.id)
-            log.error("alarm: file waits", file=file.subject, state=file.state, reason=reason, waited_s=round(now - since))
+            log.error("alarm: file waits", file=file.subject, run=file.run, state=file.state, reason=reason, waited_s=round(now - since))
         return now + delay_s(now - since, self._random)
 
     def over(self, file: JournalFile) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from declare_daemon.journal.files import counts
+from declare_daemon.journal.files import ROOM, counts
 from declare_daemon.journal.queue import lengths
 from declare_daemon.journal.states import FileState
 from declare_daemon.journal.tables import file_table, intake_table, obligation_table
@@ -18,7 +18,7 @@ from declare_daemon.outage import Outage
 from declare_daemon.registration.pauses import pauses
 from declare_daemon.release.space import read_fill
 from dune_prompt.settings import Site
-from dune_prompt.store import Store
+from dune_prompt.store import Store, event_table
 
 if TYPE_CHECKING:
     from declare_daemon.daemon import Progress
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class SoFar:
     """What was done since the start of the process."""
 
+    since: float
     last_step_at: float | None = None
     last_scan_at: float | None = None
     declared: int = 0
@@ -55,6 +56,11 @@ def take_snapshot(
             fill = read_fill(connection, site.buffer)
             used, capacity = fill.used_bytes, fill.capacity_bytes
         oldest = _oldest_unprocessed(connection, site)
+        c, e = file_table.c, event_table.c
+        declared_bytes = sa.select(sa.func.coalesce(sa.func.sum(c.size_bytes), 0)).where(c.declared_at >= so_far.since)
+        quarantined = sa.select(sa.func.count()).where(e.at >= so_far.since, e.room == ROOM, e.after == FileState.QUARANTINED.value)
+        declared_bytes_total = int(connection.execute(declared_bytes).scalar_one())
+        quarantined_total = connection.execute(quarantined).scalar_one()
     return Snapshot(
         interval_s=site.service.interval,
         last_step_at=so_far.last_step_at,
@@ -66,7 +72,9 @@ def take_snapshot(
         paused=list(paused),
         conflicts=sum(states.get(FileState.CONFLICT, 0) for states in by_state.values()),
         declared_total=so_far.declared,
+        declared_bytes_total=declared_bytes_total,
         released_total=so_far.released,
+        quarantined_total=quarantined_total,
         buffer_used_bytes=used,
         buffer_capacity_bytes=capacity,
         oldest_unprocessed_age_s=None if oldest is None else max(0.0, now - oldest),

@@ -75,7 +75,7 @@ class Verdicts:
         self._waits.over(file)
         reason = clean_text(reason)[:MAX_REASON]
         self._changes.append(Change(file, to, {"reason": reason, "target": None, "tries": 0, "next_try": 0.0, **values}, reason))
-        log.error("file stopped", file=file.subject, state=to, reason=reason)
+        log.error("file stopped", file=file.subject, run=file.run, state=to, reason=reason)
 
     def bad(self, file: JournalFile, reason: str) -> None:
         """Data: later again, after the last try into the quarantine."""
@@ -88,7 +88,7 @@ class Verdicts:
         place = str(self._quarantine.place_for(file.name, self._home_of(file), self._taken))
         self._taken.add(place)
         self._changes.append(Change(file, FileState.REJECTED, {"reason": reason, "tries": tries, "next_try": 0.0, "target": place}, reason))
-        log.error("file rejected", file=file.subject, reason=reason)
+        log.error("file rejected", file=file.subject, run=file.run, reason=reason)
 
     def wait(self, file: JournalFile, reason: str) -> None:
         """Transient: later again, for as long as it takes."""

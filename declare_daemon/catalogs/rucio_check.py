@@ -78,11 +78,11 @@ def _login(connection: Connection) -> Finding:
 def _end(credential: Credential) -> float | None:
     """When what we log in with is no longer good; None if that is not known, or never (a login by password renews itself)."""
     if credential.kind == "oidc":
-        return _end_of_token(credential.token)
-    return _end_of_certificate(credential.certificate) if credential.certificate else None
+        return end_of_token(credential.token)
+    return end_of_certificate(credential.certificate) if credential.certificate else None
 
 
-def _end_of_token(token: str) -> float | None:
+def end_of_token(token: str) -> float | None:
     """The claim `exp` of a JSON Web Token (RFC 7519)."""
     try:
         claims = token.split(".")[1]
@@ -91,7 +91,8 @@ def _end_of_token(token: str) -> float | None:
         return None
 
 
-def _end_of_certificate(path: str) -> float | None:
+def end_of_certificate(path: str) -> float | None:
+    """The end of the first certificate in a file: of a proxy, its own."""
     try:
         text = run(["openssl", "x509", "-enddate", "-noout", "-in", path], timeout_s=10).stdout
         return float(ssl.cert_time_to_seconds(text.strip().removeprefix("notAfter=")))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import pytest
 
 from declare_daemon.catalogs import Keeping, Replica, Wanted
 from declare_daemon.catalogs.rucio import MISSING, NO_COPY, RucioCatalog
+from declare_daemon.catalogs.rucio_check import end_of_certificate, end_of_token
 from declare_daemon.storage.lfn2pfn import relative_path
 from dune_prompt.errors import ConfigError, ConflictError, DataError, DunePromptError, TransientError
 from dune_prompt.settings.catalogs import RucioSettings
@@ -580,7 +583,7 @@ def test_a_good_token_left_in_a_file_does_not_hide_a_wrong_password(world: World
     world.catalog(config=right).ping()
     wrong = right.with_name("wrong_password.cfg")
     wrong.write_text(right.read_text().replace("password = secret", "password = wr0ng"))
-    with pytest.raises(ConfigError, match="log"):
+    with pytest.raises(ConfigError, match="Cannot authenticate"):
         world.catalog(config=wrong).ping()
 
 
@@ -703,3 +706,22 @@ def test_check_of_a_server_that_is_away_is_one_finding(world: World, proxy: Faul
     with proxy.refusing():
         findings = catalog.check([Wanted(SCOPE, "raw")])
     assert [(finding.what, finding.ok) for finding in findings] == [("login", False)]
+
+
+def test_the_end_of_a_token_is_read_from_it() -> None:
+    claims = base64.urlsafe_b64encode(b'{"sub": "x", "exp": 1800000000}').decode().rstrip("=")
+    assert end_of_token(f"header.{claims}.signature") == 1_800_000_000.0
+    for other in ("prompt-prompt-unknown-ef29d444c89947ce", "a.b.c", f"a.{claims[:8]}.c", ""):
+        assert end_of_token(other) is None
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="this machine has no openssl")
+def test_the_end_of_a_certificate_is_read_from_it(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    options = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=prompt", "-days", "2"]
+    subprocess.run(["openssl", "req", *options, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    end = end_of_certificate(str(certificate))
+    assert end is not None
+    assert 0 < end - certificate.stat().st_mtime <= 2 * 86400 + 60
+    assert end_of_certificate(str(key)) is None
+    assert end_of_certificate(str(tmp_path / "none.pem")) is None
