@@ -13,6 +13,7 @@ Members of frame `tag` of record `ident`, each an .npy array:
 
 from __future__ import annotations
 
+import errno
 import re
 import zipfile
 import zlib
@@ -137,6 +138,11 @@ class FrameFile:
             self._zip = zipfile.ZipFile(path)
         except _DAMAGED as error:
             raise DataError(f"{path}: not a frame file ({error}); an interrupted copy?") from None
+        except OSError as error:
+            # A damaged directory of the archive makes zipfile seek before the start.
+            if error.errno != errno.EINVAL:
+                raise
+            raise DataError(f"{path}: not a frame file (its directory is damaged); an interrupted copy?") from None
         found = [match for name in self._zip.namelist() if (match := _FRAME.fullmatch(name))]
         self.keys: tuple[FrameKey, ...] = tuple(FrameKey(match["tag"], int(match["ident"])) for match in found)
 
@@ -195,6 +201,10 @@ class FrameFile:
             raise DataError(f"{self._path}: no member {name}.npy") from None
         except _DAMAGED as error:
             raise DataError(f"{self._path}: {name}: {error}") from None
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise DataError(f"{self._path}: {name}: its place in the archive is damaged") from None
 
     def _array(self, name: str) -> NDArray[Any]:
         with self._open(name) as member:

@@ -29,6 +29,8 @@ REMEMBER_S = 300.0
 MISSING = "missing"
 NO_COPY = "no copy there yet"
 
+FILE_KEYS = ("scope", "name", "bytes", "adler32")
+
 T = TypeVar("T")
 
 
@@ -67,7 +69,7 @@ class RucioCatalog:
 
     def close(self) -> None:
         if "_connection" in self.__dict__:
-            self._connection.close()
+            self._connection.close_session()
 
     # -- datasets and their rules ------------------------------------------------------------------------------------------
 
@@ -104,8 +106,11 @@ class RucioCatalog:
         try:
             self._connection.ask(lambda client: client.add_replication_rule([{"scope": scope, "name": name}], **rule))
         except Refused as refused:
-            if not refused.already_there:
-                raise
+            if refused.already_there:
+                return
+            error = refused.error(f"rule {rule['rse_expression']} of dataset {did}")
+            # The dataset is there, so what is not acceptable is a setting: the activity.
+            raise (ConfigError(str(error)) if isinstance(error, DataError) else error) from None
 
     def _rule_expressions(self, keeping: Keeping) -> tuple[str, ...]:
         wanted = self._settings.rules if keeping.rules is None else keeping.rules
@@ -132,7 +137,7 @@ class RucioCatalog:
         scope, name = split_did(dataset)
         account, states = self._account, dict[str, str]()
         try:
-            rules = self._connection.rows(lambda client: client.list_did_rules(scope, name))
+            rules = self._connection.rows(lambda client: client.list_did_rules(scope, name), "account", "rse_expression", "state")
         except Refused as refused:
             if refused.kind == NO_DATASET:
                 return {}
@@ -197,14 +202,14 @@ class RucioCatalog:
         """What Rucio has under these names, by DID."""
         rows: list[dict[str, Any]] = []
         for part in _parts(dids):
-            rows += self._connection.rows(methodcaller("get_metadata_bulk", _split(part)))
+            rows += self._connection.rows(methodcaller("get_metadata_bulk", _split(part)), "did_type", *FILE_KEYS)
         return {_did(row): row for row in rows}
 
     def _replicas(self, dids: Sequence[str]) -> list[dict[str, Any]]:
         """The files among `dids` with their replicas in all states."""
         rows: list[dict[str, Any]] = []
         for part in _parts(dids):
-            rows += self._connection.rows(methodcaller("list_replicas", _split(part), all_states=True))
+            rows += self._connection.rows(methodcaller("list_replicas", _split(part), all_states=True), "pfns", "rses", *FILE_KEYS)
         asked = set(dids)
         return [row for row in rows if _did(row) in asked]
 
@@ -246,7 +251,7 @@ class RucioCatalog:
     def replicas_of(self, dataset: str) -> list[str]:
         scope, name = split_did(dataset)
         try:
-            return sorted(_did(row) for row in self._connection.rows(lambda client: client.list_files(scope, name)))
+            return sorted(_did(row) for row in self._connection.rows(lambda client: client.list_files(scope, name), *FILE_KEYS))
         except Refused as refused:
             if refused.kind == NO_DATASET:
                 return []
@@ -259,7 +264,7 @@ class RucioCatalog:
         options: dict[str, Any] = {"rse_expression": rse, "schemes": ["none"]}
         if changed_after is not None:
             options["updated_after"] = changed_after
-        rows = self._connection.rows(lambda client: client.list_replicas([{"scope": scope, "name": name}], **options))
+        rows = self._connection.rows(lambda client: client.list_replicas([{"scope": scope, "name": name}], **options), *FILE_KEYS)
         return {_did(row): (row["bytes"], row["adler32"] or "") for row in rows}
 
     # -- storage elements --------------------------------------------------------------------------------------------------
@@ -272,11 +277,11 @@ class RucioCatalog:
         """What Rucio says of a storage element, remembered for some minutes."""
         asked_at, element = self._elements.get(rse, (0.0, None))
         if element is None or self._clock() - asked_at > REMEMBER_S:
+            place_url = self._settings.place_url if rse == self._settings.rse else None
             try:
-                description = self._connection.ask(lambda client: dict(client.get_rse(rse)))
+                element = self._connection.ask(lambda client: StorageElement.of(client.get_rse(rse), place_url))
             except Refused as refused:
                 raise refused.error(f"storage element {rse}") from None
-            element = StorageElement.of(description, self._settings.place_url if rse == self._settings.rse else None)
             self._elements[rse] = (self._clock(), element)
         return element
 
@@ -285,7 +290,7 @@ class RucioCatalog:
         asked_at, rses = self._expressions.get(expression, (0.0, None))
         if rses is None or self._clock() - asked_at > REMEMBER_S:
             try:
-                rses = frozenset(row["rse"] for row in self._connection.rows(lambda client: client.list_rses(expression)))
+                rses = frozenset(row["rse"] for row in self._connection.rows(lambda client: client.list_rses(expression), "rse"))
             except Refused as refused:
                 raise refused.error(f"RSE expression {expression!r}") from None
             self._expressions[expression] = (self._clock(), rses)

@@ -132,7 +132,7 @@ def _writing(connection: Connection, wish: Wish) -> str:
 
 def _rule(connection: Connection, wish: Wish, rule: Mapping[str, Any]) -> str:
     expression = rule["rse_expression"]
-    rses = sorted(row["rse"] for row in connection.rows(lambda client: client.list_rses(expression)))
+    rses = sorted(row["rse"] for row in connection.rows(lambda client: client.list_rses(expression), "rse"))
     name = _trial_name()
     # The server checks the activity only of a rule that is added to a dataset.
     _refused(connection, NO_DATASET, lambda client: client.add_replication_rule([{"scope": wish.namespace, "name": name}], **rule))
@@ -143,7 +143,7 @@ def _rule(connection: Connection, wish: Wish, rule: Mapping[str, Any]) -> str:
 
 def _room(connection: Connection, rses: set[str]) -> Iterator[str]:
     account = connection.account
-    for usage in connection.rows(lambda client: client.get_local_account_usage(account)):
+    for usage in connection.rows(lambda client: client.get_local_account_usage(account), "rse", "bytes_limit", "bytes_remaining"):
         if usage["rse"] in rses:
             limit, left = float(usage["bytes_limit"]), float(usage["bytes_remaining"])
             room = "has no limit" if limit == float("inf") else f"has {left / 1e12:.3g} of {limit / 1e12:.3g} TB left"

@@ -59,6 +59,9 @@ class _Client(DIDClient, ReplicaClient, RuleClient, RSEClient, AccountClient, Pi
             return found  # somebody logged in and left the token there
         return None, f"{self._token_folder}/token_expires", f"{self._token_folder}/token", self._token_folder
 
+    def _BaseClient__write_token(self) -> None:  # noqa: N802 - the client's own name for it
+        """The token stays in memory."""
+
     def _back_off(self, retry_number: int, reason: str) -> None:
         """Who waits, and how long, is for the daemon to say."""
 
@@ -94,7 +97,6 @@ class Connection:
     def __init__(self, settings: RucioSettings) -> None:
         self._settings = settings
         self._client: _Client | None = None  # type: ignore[no-any-unimported, unused-ignore]
-        self._token_folder: tempfile.TemporaryDirectory[str] | None = None
         self._account: str | None = None
 
     def ask(self, question: Callable[[Any], T]) -> T:
@@ -113,12 +115,12 @@ class Connection:
         # The token was no longer good, so nothing was done. (A wrong right is another refusal.)
         return self._ask(question)
 
-    def rows(self, question: Callable[[Any], Iterator[Any]]) -> list[dict[str, Any]]:
-        """The same for a list of objects."""
+    def rows(self, question: Callable[[Any], Iterator[Any]], *keys: str) -> list[dict[str, Any]]:
+        """The same for a list of objects that have these keys."""
         rows = self.ask(lambda client: list(question(client)))
-        if not all(isinstance(row, dict) for row in rows):
+        if not all(isinstance(row, dict) and row.keys() >= set(keys) for row in rows):
             self.close_session()
-            raise TransientError(f"rucio: answers what is no list of objects: {shorten(str(rows))}")
+            raise TransientError(f"rucio: answers what is no list of objects with {', '.join(keys)}: {shorten(str(rows))}")
         return rows
 
     def _ask(self, question: Callable[[Any], T]) -> T:
@@ -146,12 +148,9 @@ class Connection:
         config = self._settings.config
         if config is not None and not config.is_file():
             raise ConfigError(f"rucio: there is no file {config} (`config`)")
-        if self._token_folder is None:
-            self._token_folder = tempfile.TemporaryDirectory(prefix="dune-prompt-rucio-")
-        else:
-            Path(self._token_folder.name, "token").unlink(missing_ok=True)
-        with _settings_from(config):
-            return _Client(self._settings, self._token_folder.name)
+        # The client looks for a token in this folder and finds none.
+        with tempfile.TemporaryDirectory(prefix="dune-prompt-rucio-") as folder, _settings_from(config):
+            return _Client(self._settings, folder)
 
     @property
     def host(self) -> str:
@@ -175,12 +174,6 @@ class Connection:
         if self._client is not None:
             self._client.session.close()
             self._client = None
-
-    def close(self) -> None:
-        self.close_session()
-        if self._token_folder is not None:
-            self._token_folder.cleanup()
-            self._token_folder = None
 
 
 @contextmanager
