@@ -31,7 +31,7 @@ from declare_daemon.journal.tables import file_table
 from declare_daemon.scanner import Scanner
 from dune_prompt.checksum import adler32_of
 from dune_prompt.settings import Site, load_site
-from dune_prompt.store import open_store
+from dune_prompt.store import Store, open_store
 from tests.servers.catalogues import Catalogues
 
 SITE = """
@@ -231,7 +231,7 @@ def latency(files: int, interval_s: float, catalogs: str = "", first: int = 0) -
                 for index in range(first, first + files):
                     close_file(Path(site.buffer.path), index)
                     time.sleep(random.uniform(0.5, 1.5) * interval_s)
-                time.sleep(4.0)
+                _wait_for(store, files)
             finally:
                 daemon.terminate()
                 daemon.wait()
@@ -241,7 +241,18 @@ def latency(files: int, interval_s: float, catalogs: str = "", first: int = 0) -
     if len(rows) != files:
         raise SystemExit(f"{len(rows)} of {files} files declared")
     waits = sorted(row.declared_at - row.closed_at for row in rows)
-    return {"p50_s": median(waits), "p95_s": waits[int(0.95 * (len(waits) - 1))]}
+    return {"p50_s": median(waits), "p95_s": waits[int(0.95 * (len(waits) - 1))], "max_s": waits[-1]}
+
+
+def _wait_for(store: Store, files: int) -> None:
+    """Return when so many files are declared, or after half a minute."""
+    end = time.monotonic() + 30
+    query = sa.select(sa.func.count()).where(file_table.c.state == "declared")
+    declared = 0
+    while declared < files and time.monotonic() < end:
+        time.sleep(0.1)
+        with store.read() as connection:
+            declared = connection.execute(query).scalar_one()
 
 
 def _command(site_file: Path, interval_s: float) -> list[str]:
