@@ -24,7 +24,7 @@ from declare_daemon.outage import Outages
 from declare_daemon.registration import pauses
 from declare_daemon.registration.calls import Answer, Batch, Caller
 from declare_daemon.registration.lanes import Lanes
-from declare_daemon.registration.steps import METADATA, PLACED, Step, outlook, steps_of
+from declare_daemon.registration.steps import METADATA, PLACED, REPLICA, Step, outlook, steps_of
 from declare_daemon.verdicts import Judge, Verdicts
 
 # A file whose catalogue was waived is registered there all the same when that can be done, wherever the file is by then.
@@ -194,7 +194,7 @@ class Registrar:
         with self._journal.write() as connection:
             # What became something else meanwhile (seen again, replaced by another attempt) is not what was asked about.
             current = files_by_id(connection, [file.id for file in call.files])
-            same = {file.id for file in call.files if file.id in current and _still_asked(file, current[file.id])}
+            same = {file.id for file in call.files if file.id in current and _still_asked(call.step, file, current[file.id])}
             confirmed = [file.id for file in answer.confirmed if file.id in same]
             queue.confirm(connection, call.step.catalog, call.step.kind, confirmed, now)
             update(connection, [{"id": file_id, "fid": fid} for file_id, fid in answer.fids.items() if file_id in same])
@@ -214,7 +214,7 @@ class Registrar:
             outage.failed(answer.error, now)
         else:
             outage.answered(now)
-        return Registered(len(confirmed), declared, answer.error is not None)
+        return Registered(len(confirmed), declared, answer.error is not None or len(same) < len(call.files))
 
     def _refuse(self, verdicts: Verdicts, file: JournalFile, to: FileState, reason: str) -> None:
         if file.state is not FileState.VERIFIED:
@@ -226,9 +226,11 @@ class Registrar:
             verdicts.bad(file, reason)
 
 
-def _still_asked(asked: JournalFile, now: JournalFile) -> bool:
-    """Whether the catalogue's answer is about the file as it is now. It may have been declared meanwhile, by a waiver."""
-    return now.still_is(replace(asked, state=now.state)) and now.state.value in _TAKES_STEPS
+def _still_asked(step: Step, asked: JournalFile, now: JournalFile) -> bool:
+    """Whether the catalogue's answer is about the file as it is now. It may have been declared meanwhile, by a waiver; where its copy
+    goes may have become known, which matters only to who was told of the copy."""
+    place = asked.place if step.kind == REPLICA else now.place
+    return now.still_is(replace(asked, state=now.state, place=place)) and now.state.value in _TAKES_STEPS
 
 
 def subject_of(catalog: str) -> str:
