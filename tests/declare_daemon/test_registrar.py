@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from declare_daemon.journal.tables import step_table
 from declare_daemon.outage import ALARM_AFTER_S
 from dune_prompt.errors import ConfigError, ConflictError, DataError
 from dune_prompt.store import event_table
+from tests.declare_daemon.storehouse import Storehouse
 
 
 @pytest.fixture
@@ -193,3 +195,23 @@ def test_a_fault_of_ours_while_reading_a_file_stops_only_that_file(world: Any, m
         assert "fault in the code" in world.file(odd).reason
     world.settle_for(60)
     assert world.file(odd).state is FileState.DECLARED
+
+
+def test_a_copy_that_becomes_known_meanwhile_undoes_no_answer(make_world: Any, new_stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make_world(streams=(new_stream(),))
+    storehouse = Storehouse(world.root / "rse", world.faults)
+    world.catalogs = Catalogs((OpenCatalog("embedded", world.catalog, None), OpenCatalog("rucio", None, storehouse, places=True)))
+    look = world.embedded.look
+
+    def slow(*arguments: Any, **keywords: Any) -> Any:
+        for _ in range(200):
+            if any(file.place for file in world.files().values()):
+                break
+            time.sleep(0.01)
+        return look(*arguments, **keywords)
+
+    monkeypatch.setattr(world.embedded, "look", slow)
+    name = world.put()
+    world.settle()
+    assert world.states() == {name: "declared"}
+    assert world.catalog.calls.count("declare") == 1
