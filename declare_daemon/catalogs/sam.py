@@ -65,6 +65,8 @@ _ADDED = re.compile(r"\([^()]*\)$")
 
 Item = TypeVar("Item")
 
+_LACKING = re.compile(r"unknown parameter|parameter \S+ (?:is unknown|does not exist)", re.IGNORECASE)
+
 
 class SamCatalog:
     """Implements `MetadataCatalog` and, if the settings name a location prefix, `ReplicaCatalog` (no rules)."""
@@ -132,6 +134,9 @@ class SamCatalog:
         for (record, _), refusal in zip(forms, answers, strict=True):
             if refusal is not None and refusal.status == 409:
                 taken.append(record)
+            elif refusal is not None and _LACKING.search(refusal.message):
+                # Every file would be refused so: an administrator has to make the parameter, and no file is to blame.
+                raise ConfigError(f"SAM: {refusal.message} (found with {record.did}): have its administrators add it")
             elif refusal is not None:
                 refused.append(DataError(f"{record.did}: SAM refuses its metadata: {refusal.message}"))
         # A name that is taken may have been taken by ourselves, a moment ago: an answer was lost.

@@ -448,10 +448,10 @@ def test_a_taken_name_that_is_not_shown_is_a_conflict(proxy: FaultProxy, open_sa
         catalog.declare([files.raw()], files.dataset)
 
 
-def test_a_parameter_sam_lacks_is_named(own_sam: SamServer, open_sam: Callable[..., SamCatalog], client: str, files: Files) -> None:
+def test_a_parameter_sam_lacks_blames_no_file(own_sam: SamServer, open_sam: Callable[..., SamCatalog], client: str, files: Files) -> None:
     catalog = open_sam(own_sam.url, client)
     own_sam.set(parameters=["dune.campaign"])
-    with pytest.raises(DataError, match=r"Unknown parameter 'DUNE\.dataset_name'"):
+    with pytest.raises(ConfigError, match=r"Unknown parameter 'DUNE\.dataset_name'"):
         catalog.declare([files.raw()], files.dataset)
     with pytest.raises(ConfigError, match="does not understand"):
         catalog.undone(files.dataset, MADE_BY)
