@@ -240,7 +240,7 @@ class EmbeddedCatalog:
             connection.execute(statement, rows)
             self._join(connection, dataset, ids.values())
 
-    def copies(self, dids: Sequence[str], dataset: str, keeping: Keeping = AS_CONFIGURED) -> dict[str, Copies]:
+    def copies(self, dids: Sequence[str], dataset: str, keeping: Keeping = AS_CONFIGURED, *, closely: bool = True) -> dict[str, Copies]:
         entries, places = self.look(dids), self.places(dids)
         return {
             did: Copies(did, entry.size_bytes, entry.adler32, {self._rse: places[did]} if did in places else {})

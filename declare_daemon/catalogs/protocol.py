@@ -179,8 +179,11 @@ class ReplicaCatalog(Catalog, Protocol):
             ConfigError: a file lies where the storage element cannot have it.
         """
 
-    def copies(self, dids: Sequence[str], dataset: str, keeping: Keeping = AS_CONFIGURED) -> dict[str, Copies]:
-        """What is known of the copies of these files of `dataset`; unknown files are absent."""
+    def copies(self, dids: Sequence[str], dataset: str, keeping: Keeping = AS_CONFIGURED, *, closely: bool = True) -> dict[str, Copies]:
+        """What is known of the copies of these files of `dataset`; unknown files are absent.
+
+        `closely`: also what costs much to compare, as before a release; else as the catalogue says of each file.
+        """
 
     def replicas_of(self, dataset: str) -> list[str]:
         """The DIDs of the files in `dataset`, sorted; an unknown dataset has none."""

@@ -213,8 +213,11 @@ class RucioCatalog:
         asked = set(dids)
         return [row for row in rows if _did(row) in asked]
 
-    def copies(self, dids: Sequence[str], dataset: str, keeping: Keeping = AS_CONFIGURED) -> dict[str, Copies]:
-        """Copies count if they are available, not on a storage element that may drop them, and of the file's size and checksum."""
+    def copies(self, dids: Sequence[str], dataset: str, keeping: Keeping = AS_CONFIGURED, *, closely: bool = True) -> dict[str, Copies]:
+        """Copies count if they are available, not on a storage element that may drop them, and of the file's size and checksum.
+
+        Only `closely` are the rows of the replicas compared: the server lists the whole dataset for it, a millisecond a file.
+        """
         if not dids:
             return {}
         wanted = self._rule_expressions(keeping)
@@ -222,7 +225,7 @@ class RucioCatalog:
             states = self._rule_states(dataset) if wanted else {}
             targets = {expression: self._rses(expression) for expression in wanted}
             rows = self._replicas(list(dict.fromkeys(dids)))
-            return self._counted(rows, dataset, self._element(keeping), targets, states)
+            return self._counted(rows, dataset, self._element(keeping), targets, states, closely=closely)
         except Refused as refused:
             raise refused.error(f"copies of files in {dataset}") from None
 
@@ -233,13 +236,16 @@ class RucioCatalog:
         own: StorageElement,
         targets: Mapping[str, frozenset[str]],
         states: Mapping[str, str],
+        *,
+        closely: bool,
     ) -> dict[str, Copies]:
         contents: dict[str, Contents] = {_did(row): (row["bytes"], row["adler32"] or "") for row in rows}
         available = {_did(row): _available(row) for row in rows}
-        whole = {
-            rse: self._rows.agreeing(dataset, rse, {did: contents[did] for did, rses in available.items() if rse in rses})
-            for rse in {rse for rses in available.values() for rse in rses}
+        at = {
+            rse: {did: contents[did] for did, rses in available.items() if rse in rses}
+            for rse in {r for rses in available.values() for r in rses}
         }
+        whole = {rse: self._rows.agreeing(dataset, rse, files) if closely else files.keys() for rse, files in at.items()}
         found = {}
         for did, pfns in available.items():
             whole_at = {rse: known for rse, known in pfns.items() if did in whole[rse]}

@@ -252,7 +252,7 @@ class SamCatalog:
                 # SAM knows its storages: a prefix or folder that is none of them has to be set right, here or there.
                 raise ConfigError(f"SAM: location {location} of {name}: {refusal}")
 
-    def copies(self, dids: Sequence[str], dataset: str, keeping: Keeping = AS_CONFIGURED) -> dict[str, Copies]:
+    def copies(self, dids: Sequence[str], dataset: str, keeping: Keeping = AS_CONFIGURED, *, closely: bool = True) -> dict[str, Copies]:
         found = {}
         for did, form in self._forms(dids, locations=True).items():
             entry = _entry(did, form, with_metadata=False)

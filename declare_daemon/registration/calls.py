@@ -114,7 +114,7 @@ class Caller:
             shown = set(entries)
             answer.fids |= {file.id: fid for file in files if file.record.did in entries and (fid := entries[file.record.did].fid)}
         else:
-            copies = _replicas(step).copies(dids, batch.dataset, batch.keeping)
+            copies = _replicas(step).copies(dids, batch.dataset, batch.keeping, closely=False)
             shown = {did for did, found in copies.items() if found.places}
             content = {file.record.did: (file.size_bytes, file.adler32) for file in files}
             other = {

@@ -53,7 +53,7 @@ class Storehouse:
                 raise ConflictError(f"{replica.did}: registered with other content")
         self._faults.point()
 
-    def copies(self, dids: Sequence[str], dataset: str, keeping: Keeping = AS_CONFIGURED) -> dict[str, Copies]:
+    def copies(self, dids: Sequence[str], dataset: str, keeping: Keeping = AS_CONFIGURED, *, closely: bool = True) -> dict[str, Copies]:
         self._called("copies")
         return {
             did: Copies(did, item.size_bytes, item.adler32, {"EOS": item.path}, {"TAPE": self.rules.get(did, "OK")})
