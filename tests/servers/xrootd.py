@@ -125,6 +125,9 @@ class XrootdServer:
     def freeze(self) -> None:
         """Let the server hang: it takes connections and answers nothing."""
         self._signal(signal.SIGSTOP)
+        # On a busy machine its threads go on for a moment.
+        while self._process is not None and any(_state(task) != "T" for task in Path(f"/proc/{self._process.pid}/task").iterdir()):
+            time.sleep(0.005)
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
@@ -180,3 +183,8 @@ def _free_port() -> int:
 
 def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _state(task: Path) -> str:
+    """The state of a thread, as `proc(5)` writes it; T: stopped."""
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
