@@ -26,7 +26,7 @@ import sqlalchemy as sa
 
 from declare_daemon.catalogs import open_catalogs
 from declare_daemon.daemon import Daemon
-from declare_daemon.journal.files import batches
+from declare_daemon.journal.rows import batches
 from declare_daemon.journal.tables import file_table
 from declare_daemon.scanner import Scanner
 from dune_prompt.checksum import adler32_of

@@ -9,19 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 
-from declare_daemon.journal.files import (
-    BATCH,
-    ROOM,
-    Change,
-    JournalFile,
-    batches,
-    change,
-    fetch,
-    files_by_id,
-    files_by_name,
-    names_in,
-    select_files,
-)
+from declare_daemon.journal.files import BATCH, ROOM, Change, JournalFile, change, fetch, files_by_id, files_by_name, names_in, select_files
+from declare_daemon.journal.rows import batches
 from declare_daemon.journal.states import PRESENT, FileState
 from declare_daemon.journal.tables import file_table
 from declare_daemon.journal.writer import Journal

@@ -15,7 +15,8 @@ from pathlib import Path
 import sqlalchemy as sa
 import structlog
 
-from declare_daemon.journal.files import BATCH, ROOM, batches, files_by_id
+from declare_daemon.journal.files import BATCH, ROOM, files_by_id
+from declare_daemon.journal.rows import batches
 from declare_daemon.journal.states import FileState
 from declare_daemon.journal.tables import file_table
 from declare_daemon.journal.writer import Journal

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from declare_daemon.arrivals import known_names
-from declare_daemon.journal.files import BATCH, batches, fetch, files_by_name, select_files
+from declare_daemon.journal.files import BATCH, fetch, files_by_name, select_files
+from declare_daemon.journal.rows import batches
 from declare_daemon.journal.states import WAITING, FileState
 from declare_daemon.journal.tables import file_table
 from declare_daemon.metadata import describe

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 import structlog
 
 from declare_daemon.arrivals import NO_STREAM
-from declare_daemon.journal.files import JournalFile, due, files_by_did, files_by_id, insert_missing
+from declare_daemon.journal.files import JournalFile, due, files_by_did, files_by_id
+from declare_daemon.journal.rows import insert_missing
 from declare_daemon.journal.states import FileState
 from declare_daemon.journal.tables import file_table, intake_table, step_table
 from declare_daemon.journal.writer import Journal

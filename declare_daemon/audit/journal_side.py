@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from declare_daemon.catalogs.protocol import AS_CONFIGURED, Keeping
 from declare_daemon.journal import queue
 from declare_daemon.journal.datasets import keepings
-from declare_daemon.journal.files import BATCH, JournalFile, batches
+from declare_daemon.journal.files import BATCH, JournalFile
+from declare_daemon.journal.rows import batches
 from declare_daemon.journal.states import PRESENT, FileState
 from declare_daemon.journal.tables import file_table, queue_table
 from declare_daemon.registration.pauses import Waiver, waivers

@@ -25,7 +25,8 @@ from declare_daemon.audit.journal_side import (
 )
 from declare_daemon.audit.report import DISK, JOURNAL, Finding, Part, Report, SideBySide, What
 from declare_daemon.catalogs.protocol import BATCH, Catalogs, Entry
-from declare_daemon.journal.files import batches, names_in
+from declare_daemon.journal.files import names_in
+from declare_daemon.journal.rows import batches
 from declare_daemon.journal.states import FileState
 from declare_daemon.registration.pauses import pauses
 from declare_daemon.registration.steps import steps_of

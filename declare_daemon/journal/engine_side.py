@@ -9,19 +9,8 @@ import sqlalchemy as sa
 
 from declare_daemon.catalogs.protocol import AS_CONFIGURED, Keeping
 from declare_daemon.journal.datasets import keep
-from declare_daemon.journal.files import (
-    BATCH,
-    ROOM,
-    Change,
-    JournalFile,
-    batches,
-    change,
-    fetch,
-    files_by_did,
-    files_by_name,
-    insert_missing,
-    select_files,
-)
+from declare_daemon.journal.files import BATCH, ROOM, Change, JournalFile, change, fetch, files_by_did, files_by_name, select_files
+from declare_daemon.journal.rows import batches, insert_missing
 from declare_daemon.journal.states import FileState
 from declare_daemon.journal.tables import file_table, intake_table, obligation_table, step_table
 from dune_prompt.errors import ConflictError

@@ -10,8 +10,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from declare_daemon.journal import queue
-from declare_daemon.journal.rows import batches as batches
-from declare_daemon.journal.rows import insert_missing as insert_missing
+from declare_daemon.journal.rows import batches
 from declare_daemon.journal.states import FileState, check_transition
 from declare_daemon.journal.tables import file_table
 from dune_prompt.errors import ConflictError
