@@ -57,6 +57,7 @@ def fill(store: Store, tasks: int, now: float) -> None:
         rows.append(
             {
                 "id": i + 1,
+                "input_id": i + 1,
                 "campaign_id": 1,
                 "input_did": did,
                 "step": "chain",
@@ -86,10 +87,8 @@ def fill(store: Store, tasks: int, now: float) -> None:
                 "slice_id": "0" * 26,
                 "number": 1,
                 "state": "failed" if bad else "succeeded",
-                "stages": ["nf_sp", "declare", "evaluate", "dqm_upload"],
+                "stages": "nf_sp,declare,evaluate,dqm_upload",
                 "launcher": "local",
-                "job_dir": "/nowhere",
-                "output_dir": "/nowhere",
                 "token_hash": "",
                 "lease_until": now,
                 "created_at": started,

@@ -42,7 +42,7 @@ version: v1
 required: true
 layout: {layout}
 stages:
-  nf_sp: {{payload: noop}}
+  nf_sp: {{payload: noop, seconds: {seconds}}}
   dqm_upload: {{targets: [{targets}]}}
 outputs: {{namespace: hd-protodune-det-reco, data_tier: decoded-raw{place}}}
 retries: 20
@@ -53,7 +53,14 @@ class Pipeline:
     """Daemon and service as processes of their own, in `folder`."""
 
     def __init__(
-        self, folder: Path, *, layout: str = "fused", slots: int = 3, targets: str = "{kind: directory, path: ../dqm}", place: str = ""
+        self,
+        folder: Path,
+        *,
+        layout: str = "fused",
+        slots: int = 3,
+        targets: str = "{kind: directory, path: ../dqm}",
+        place: str = "",
+        seconds: float = 0.0,
     ) -> None:
         self.folder = folder
         with socket.socket() as probe:
@@ -64,7 +71,8 @@ class Pipeline:
         (folder / "campaigns").mkdir()
         self.site_path = folder / "site.yaml"
         self.site_path.write_text(SITE.format(port=self.port, slots=slots))
-        (folder / "campaigns" / "c.yaml").write_text(CAMPAIGN.format(layout=layout, targets=targets, place=place and f", place: {place}"))
+        campaign = CAMPAIGN.format(layout=layout, targets=targets, place=place and f", place: {place}", seconds=seconds)
+        (folder / "campaigns" / "c.yaml").write_text(campaign)
         self.site = load_site(self.site_path)
         self.store = open_store(self.site.store_url)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}

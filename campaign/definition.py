@@ -14,9 +14,21 @@ from dune_prompt.errors import ConfigError
 from dune_prompt.records import MadeBy
 from dune_prompt.settings import Site, Strict, load_yaml
 from dune_prompt.settings.paths import FilePath
-from dune_prompt.settings.units import DurationS, SizeBytes
+from dune_prompt.settings.units import DurationS, Fraction, SizeBytes
 
 FINAL_STAGE = "evaluate"  # its record is a declared child and ends the chain; dqm_upload may be repeated
+
+
+class RecallSettings(Strict):
+    """Inputs that are on tape only may be read back, so much and no more."""
+
+    rse: str = Field(pattern=r"^\S+$", description="RSE expression of the disk storage they are copied to")
+    lifetime: DurationS = Field(2 * 86400.0, description="how long they are kept there")
+    most: SizeBytes = Field(5 * 10**12, description="no more than this is asked back from tape by this version, in all")
+    at_once: int = Field(500, ge=1, le=10_000, description="files that may be on their way from tape at the same time")
+
+
+DatasetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+:[A-Za-z0-9][A-Za-z0-9_.-]*(\*[A-Za-z0-9_.-]*)?$")]
 
 
 class InputSettings(Strict):
@@ -26,10 +38,15 @@ class InputSettings(Strict):
     to_run: int | None = Field(None, ge=0, description="last run")
     exclude_runs: tuple[int, ...] = Field((), description="runs left out")
     where: dict[str, Any] = Field(default_factory=dict, description="metadata an input must have")
+    datasets: tuple[DatasetName, ...] = Field(
+        (), description="datasets of files that others declared, `namespace:name`; one `*` stands for the run; default: the journal's files"
+    )
+    recall: RecallSettings | None = Field(None, description="read inputs back that are on tape only; default: they are parked")
 
     @property
     def bounded(self) -> bool:
-        return self != InputSettings()
+        """Whether it leaves out some files of the stream."""
+        return self.model_copy(update={"datasets": (), "recall": None}) != InputSettings()
 
     def covers(self, run: int, metadata: dict[str, Any]) -> bool:
         """Whether a file of `run` with `metadata` is an input."""
@@ -46,12 +63,15 @@ class StageLimits(Strict):
 
     memory: SizeBytes = Field(4 * 10**9, description="a job whose processes hold more is ended")
     lifetime: DurationS = Field(7200.0, description="a job that runs longer is ended")
+    cpus: int = Field(1, ge=1, le=64, description="cores a job of the stage is given")
+    disk: SizeBytes = Field(20 * 10**9, description="scratch space a job of the stage is given")
 
 
 class NfSpSettings(StageLimits):
     """Noise filtering and signal processing."""
 
     payload: Literal["numpy", "noop"] = Field("numpy", description="numpy: the embedded payload; noop: nothing, to measure the engine")
+    seconds: float = Field(0.0, ge=0, le=3600, description="how long the noop payload takes")
     gain_mV_per_fC: float = Field(14.0, description="gain of the cold electronics: 14.0 or 7.8")  # noqa: N815 - the unit's name
     keep: tuple[Literal["nf"], ...] = Field((), description="nf: also keep the noise-filtered frame")
 
@@ -114,6 +134,9 @@ class OutputSettings(Strict):
     namespace: str = Field(pattern=r"^[A-Za-z0-9_.-]+$", description="namespace (Rucio scope) of the derived files")
     data_tier: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="core.data_tier; it must be known to the catalogues")
     place: FilePath | None = Field(None, description="folder the outputs go to; default: `outbox` in the workspace")
+    worker_url: str | None = Field(
+        None, pattern=r"^(root://[^/\s]+/)?/[^\s]+$", description="how workers elsewhere reach that folder, `root://…`; default: its path"
+    )
     rse: str | None = Field(
         None, pattern=r"^[A-Z0-9]+([_-][A-Z0-9]+)*$", description="storage element the outputs count as in Rucio; default: that of the site"
     )
@@ -126,6 +149,26 @@ class OutputSettings(Strict):
         return Keeping(self.rse, self.rules, self.lifetime)
 
 
+class CanarySettings(Strict):
+    """The part of its inputs that a version is tried on, beside the version before it, until it is promoted or dropped."""
+
+    fraction: Fraction | None = Field(None, gt=0, description="of the inputs, chosen by their names: a file is always in, or always out")
+    last: int | None = Field(None, ge=1, le=1000, description="this many files: the newest ones when the version begins")
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if (self.fraction is None) == (self.last is None):
+            raise ValueError("say either fraction, such as 10%, or last, such as 50")
+        return self
+
+
+class PoisonSettings(Strict):
+    """When a campaign is paused because its jobs fail for one and the same reason."""
+
+    last: int = Field(20, ge=3, le=1000, description="the jobs that are looked at: the last ones that ended")
+    fraction: Fraction = Field(0.8, gt=0, description="the campaign is paused when so many of them failed in the same way")
+
+
 class Campaign(Strict):
     """One payload applied to one stream of raw files."""
 
@@ -135,10 +178,12 @@ class Campaign(Strict):
     version: str = Field(pattern=r"^[A-Za-z0-9.-]+$", max_length=64, description="of the payload; (campaign, version) identifies results")
     required: bool = Field(False, description="inputs stay in the buffer until this version has processed them")
     inputs: InputSettings = Field(default_factory=InputSettings, description="which files this version covers")
+    canary: CanarySettings | None = Field(None, description="try the version on a part of its inputs first; default: it covers them all")
     layout: Literal["fused", "staged"] = Field("fused", description="fused: one job walks all stages; staged: a job for each stage")
     stages: StageSettings = Field(default_factory=StageSettings, description="settings of the stages")
     outputs: OutputSettings = Field(description="the derived files")
     retries: int = Field(3, ge=0, le=20, description="how often a failed task is tried again before it is parked")
+    poison: PoisonSettings = Field(default_factory=PoisonSettings, description="pauses the campaign when its jobs fail for one reason")
 
     @model_validator(mode="after")
     def _runs_ordered(self) -> Self:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import sqlalchemy as sa
 
+from campaign import places
 from campaign.definition import Campaign, CampaignFile, load_campaigns
 from campaign.layout import Step, steps_of
 from campaign.ledger import campaigns as ledger_campaigns
@@ -25,6 +26,16 @@ Write = Callable[[], AbstractContextManager[sa.Connection]]
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a job may use: bytes of memory and disk, seconds, cores."""
+
+    memory_bytes: int
+    lifetime_s: float
+    cpus: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
 class ActiveCampaign:
     """A campaign's version that this service runs: its file, its id in the ledger, its scripts by step.
 
@@ -40,9 +51,19 @@ class ActiveCampaign:
     def settings(self) -> Campaign:
         return self.file.settings
 
-    @property
+    @cached_property
     def steps(self) -> Mapping[str, Step]:
         return {step.name: step for step in steps_of(self.settings.layout)}
+
+    def limits(self, stages: Sequence[str]) -> Limits:
+        """What the campaign file gives a job that walks `stages`: the most of what any of them needs, and the time of all."""
+        each = [self.settings.stages.limits(stage) for stage in stages]
+        return Limits(
+            memory_bytes=max(limit.memory for limit in each),
+            lifetime_s=sum(limit.lifetime for limit in each),
+            cpus=max(limit.cpus for limit in each),
+            disk_bytes=max(limit.disk for limit in each),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +81,12 @@ class Installation:
         return campaign.outputs.place or self.site.workspace / "outbox"
 
     def output_dir(self, campaign: Campaign, attempt: str) -> Path:
-        """The folder of one attempt, which no other attempt writes to."""
-        return self.place_of(campaign) / "attempts" / attempt
+        """The folder of one attempt's outputs, as this machine sees it."""
+        return places.output_dir(self.place_of(campaign), attempt)
 
-    def job_dir(self, attempt: str, now: float) -> Path:
-        """Where assignment, log and report of an attempt are kept, by day."""
-        return self.site.workspace / "jobs" / time.strftime("%Y-%m-%d", time.gmtime(now)) / attempt
+    def job_dir(self, attempt: str) -> Path:
+        """Where assignment, log and report of an attempt are kept."""
+        return places.job_dir(self.site.workspace, attempt)
 
 
 def open_installation(site_path: Path, now: float) -> Installation:

@@ -41,11 +41,26 @@ TRANSITIONS: dict[TaskState, frozenset[TaskState]] = {
     _S.SUBMITTED: frozenset({_S.RUNNING, _S.REPORTED, _S.DONE, _S.WAITING_RETRY, _S.PARKED}),
     _S.RUNNING: frozenset({_S.REPORTED, _S.DONE, _S.WAITING_RETRY, _S.PARKED}),
     _S.REPORTED: frozenset({_S.DONE, _S.BLOCKED, _S.WAITING_RETRY, _S.PARKED}),
-    _S.DONE: frozenset({_S.READY}),  # its outputs are gone
+    _S.DONE: frozenset({_S.READY, _S.BLOCKED}),  # its outputs are gone
     _S.WAITING_RETRY: frozenset({_S.READY, _S.WAIVED}),
     _S.PARKED: frozenset({_S.READY, _S.WAIVED}),
-    _S.WAIVED: frozenset({_S.READY}),
+    _S.WAIVED: frozenset({_S.READY, _S.BLOCKED}),
 }
+
+# The way of a task that goes well: the times in its row tell it.
+QUIET = frozenset(
+    {
+        (_S.BLOCKED, _S.READY),
+        (_S.READY, _S.SUBMITTING),
+        (_S.SUBMITTING, _S.SUBMITTED),
+        (_S.SUBMITTING, _S.RUNNING),
+        (_S.SUBMITTED, _S.RUNNING),
+        (_S.SUBMITTING, _S.REPORTED),
+        (_S.SUBMITTED, _S.REPORTED),
+        (_S.RUNNING, _S.REPORTED),
+        (_S.REPORTED, _S.DONE),
+    }
+)
 
 IN_FLIGHT = frozenset({_S.SUBMITTING, _S.SUBMITTED, _S.RUNNING})
 BACKLOG = frozenset({_S.READY, _S.WAITING_RETRY})

@@ -30,13 +30,15 @@ class CampaignStatus:
     states: dict[str, int]
 
 
-def campaign_statuses(connection: sa.Connection, run: int | None = None) -> list[CampaignStatus]:
-    """Every campaign and version the ledger knows, from the summary of counts."""
+def campaign_statuses(connection: sa.Connection, run: int | None = None, *, leave_out: int | None = None) -> list[CampaignStatus]:
+    """Every campaign and version the ledger knows, from the summary of counts. `leave_out` is a run that does not count: that of probes."""
     totals = sa.select(
         count_table.c.campaign_id, count_table.c.step, count_table.c.state, count_table.c.late, sa.func.sum(count_table.c.tasks)
     ).group_by(count_table.c.campaign_id, count_table.c.step, count_table.c.state, count_table.c.late)
     if run is not None:
         totals = totals.where(count_table.c.run == run)
+    if leave_out is not None and leave_out != run:
+        totals = totals.where(count_table.c.run != leave_out)
     counts: dict[int, Counter[tuple[str, TaskState, bool]]] = {}
     for campaign_id, step, state, late, tasks in connection.execute(totals):
         counts.setdefault(campaign_id, Counter())[step, TaskState(state), bool(late)] += int(tasks)

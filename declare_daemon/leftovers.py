@@ -37,8 +37,8 @@ _NOT_THERE = frozenset({FileState.LEFT, FileState.QUARANTINED, FileState.GONE})
 
 # The ledger is the engine's, in the same store; of it this room knows these columns.
 _attempt = sa.table("attempt", sa.column("id"), sa.column("task_id"), sa.column("ended_at"))
-_task = sa.table("task", sa.column("id"), sa.column("campaign_id"), sa.column("input_did"), sa.column("state"))
-_commit = sa.table("stage_commit", sa.column("campaign_id"), sa.column("input_did"), sa.column("attempt_id"))
+_task = sa.table("task", sa.column("id"), sa.column("campaign_id"), sa.column("input_did"), sa.column("input_id"), sa.column("state"))
+_commit = sa.table("stage_commit", sa.column("input_id"), sa.column("attempt_id"))
 _DONE = "done"
 
 
@@ -171,8 +171,8 @@ def _ledger_needs(connection: sa.Connection, attempt: str) -> bool:
         return False
     if row.ended_at is None:
         return True
-    of_input = sa.select(t.campaign_id, t.input_did).where(t.id == row.task_id).subquery().c
+    of_input = sa.select(t.campaign_id, t.input_did, t.input_id).where(t.id == row.task_id).subquery().c
     same_input = (t.campaign_id == of_input.campaign_id) & (t.input_did == of_input.input_did)
-    counts = sa.exists().where(s.campaign_id == of_input.campaign_id, s.input_did == of_input.input_did, s.attempt_id == attempt)
+    counts = sa.exists().where(s.input_id == of_input.input_id, s.attempt_id == attempt)
     query = sa.select(t.id).where(same_input, t.state != _DONE, counts)
     return connection.execute(query.limit(1)).first() is not None

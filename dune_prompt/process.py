@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dune_prompt.errors import CommandError, ConfigError
 
@@ -30,6 +31,7 @@ def run(
     timeout_s: float,
     stdin: str | None = None,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
     check: bool = True,
 ) -> Completed:
     """Run `command` in a process group of its own and wait at most `timeout_s` seconds.
@@ -50,6 +52,7 @@ def run(
             text=True,
             errors="replace",
             env=None if env is None else dict(env),
+            cwd=cwd,
             start_new_session=True,
         )
     except FileNotFoundError:

@@ -118,16 +118,29 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file a job reads. It may move while the job waits, so all places it can be at are given, best first."""
+    """A file a job reads. It may move while the job waits, so all places it can be at are given, best first.
+
+    Size and Adler-32, where known, are what a copy of it must have.
+    """
 
     name: str
     places: tuple[str, ...]
     did: str | None = None
     stage: str = "raw"
     metadata: dict[str, Any] = field(default_factory=dict)
+    size_bytes: int | None = None
+    adler32: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "places": list(self.places), "did": self.did, "stage": self.stage, "metadata": self.metadata}
+        return {
+            "name": self.name,
+            "places": list(self.places),
+            "did": self.did,
+            "stage": self.stage,
+            "metadata": self.metadata,
+            "size": self.size_bytes,
+            "adler32": self.adler32,
+        }
 
     @classmethod
     def from_json(cls, content: Any, where: str) -> InputFile:
@@ -139,6 +152,8 @@ class InputFile:
             did=None if did is None else str(did),
             stage=_get(data, "stage", str, where),
             metadata=_get(data, "metadata", dict, where),
+            size_bytes=None if data.get("size") is None else _get(data, "size", int, where),
+            adler32=None if data.get("adler32") is None else _get(data, "adler32", str, where),
         )
 
 
@@ -146,7 +161,9 @@ class InputFile:
 class Assignment:
     """What one attempt is told: read `raw` and the outputs of `earlier` stages, walk `stages`, write into `output_dir`.
 
-    Kept in a file only its job can read, because it holds the attempt's token.
+    `in_place`: files are read and written where they are. Otherwise (workers elsewhere) the job copies its inputs into a folder of its
+    own, works there, and copies its outputs to `output_dir`, which may be a `root://` address; it verifies each copy, and leaves its
+    report there too. Kept in a file only its job can read, because it holds the attempt's token.
     """
 
     attempt: str
@@ -160,6 +177,7 @@ class Assignment:
     earlier: tuple[InputFile, ...] = ()
     service_url: str | None = None
     token: str | None = field(default=None, repr=False)
+    in_place: bool = True
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -175,6 +193,7 @@ class Assignment:
             "report": self.report,
             "service_url": self.service_url,
             "token": self.token,
+            "in_place": self.in_place,
         }
 
     @classmethod
@@ -188,6 +207,7 @@ class Assignment:
             earlier=tuple(InputFile.from_json(item, f"{where}: earlier") for item in _get(data, "earlier", list, where)),
             service_url=data.get("service_url"),
             token=data.get("token"),
+            in_place=bool(data.get("in_place", True)),
         )
 
 

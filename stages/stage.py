@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from dune_prompt.errors import ConfigError, TransientError
+from dune_prompt.errors import ConfigError
 from dune_prompt.records import InputFile
+from stages.errors import InputAwayError
 
 STAGES = {
     "nf_sp": "stages.nf_sp.stage",
@@ -17,6 +18,18 @@ STAGES = {
     "evaluate": "stages.evaluate.stage",
     "dqm_upload": "stages.dqm_upload.stage",
 }
+
+
+def find(item: InputFile) -> Path:
+    """The first of the file's places on a mounted file system where it is; files move while jobs wait.
+
+    Raises:
+        InputAwayError: it is at none of them.
+    """
+    for place in item.places:
+        if "://" not in place and (path := Path(place)).is_file():
+            return path
+    raise InputAwayError(f"{item.name}: not found at {' or '.join(item.places) or 'any place'}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +53,8 @@ class Payload:
 class StageContext:
     """What one run of a stage is told.
 
-    `files` are the outputs of the stages before it, by stage; `output_dir` is the attempt's own folder.
+    `files` are the outputs of the stages before it, by stage; `output_dir` is the attempt's own folder. `locate` brings an input within
+    reach: it finds it, or copies it in.
     """
 
     name: str
@@ -51,6 +65,7 @@ class StageContext:
     output_dir: Path
     service_url: str | None = None
     token: str | None = field(default=None, repr=False)
+    locate: Callable[[InputFile], Path] = field(default=find, repr=False)
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -61,9 +76,9 @@ class StageContext:
         """Where the raw file is now.
 
         Raises:
-            TransientError: it is at none of its places.
+            InputAwayError: it can be read at none of its places.
         """
-        return find(self.raw)
+        return self.locate(self.raw)
 
     def file_of(self, stage: str, suffix: str) -> Path:
         """The output of an earlier stage whose name ends with `suffix`."""
@@ -96,17 +111,3 @@ def load(name: str) -> Stage:
     if name not in STAGES:
         raise ConfigError(f"no stage {name!r}; there are: {', '.join(STAGES)}")
     return cast(Stage, importlib.import_module(STAGES[name]))
-
-
-def find(item: InputFile) -> Path:
-    """The first of the file's places where it is; files move while jobs wait.
-
-    Raises:
-        TransientError: it is at none of them.
-    """
-    for place in item.places:
-        if "://" in place:
-            raise ConfigError(f"{place}: only mounted file systems can be read in this version; set buffer.worker_url to a path")
-        if (path := Path(place)).is_file():
-            return path
-    raise TransientError(f"{item.name}: not found at {' or '.join(item.places) or 'any place'}")

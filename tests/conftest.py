@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.servers.htcondor import installed as no_condor
+
 REPOSITORY = Path(__file__).parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
@@ -17,6 +19,7 @@ settings.register_profile("default", deadline=None, max_examples=50, suppress_he
 settings.load_profile("default")
 
 HAVE = {
+    "condor": lambda: no_condor() is None,
     "chromium": lambda: shutil.which("chromium") is not None and importlib.util.find_spec("playwright") is not None,
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from campaign.installation import Installation
 from campaign.layout import CHAIN, last_step, made_again_with
 from campaign.ledger import attempts as ledger_attempts
 from campaign.ledger import tasks as ledger_tasks
+from campaign.ledger.attempts import Committed
 from campaign.ledger.tables import task_table
 from campaign.ledger.tasks import Move, Task
 from campaign.states import TaskState
@@ -38,37 +39,47 @@ class Settlement:
 def plan(installation: Installation, connection: sa.Connection, now: float, jitter: Callable[[], float]) -> Settlement:
     """What to do with reported tasks: done when the registrar has declared their outputs, again when these are gone. Only reads."""
     active = task_table.c.campaign_id.in_(installation.campaigns)
-    reported = ledger_tasks.select(connection, task_table.c.state == TaskState.REPORTED, active)
+    reported = ledger_tasks.select(connection, ledger_tasks.OPEN, task_table.c.state == TaskState.REPORTED, active)
     if not reported:
         return Settlement()
-    committed = ledger_attempts.committed(connection, {(task.campaign_id, task.input_did) for task in reported})
-    attempts = {attempt for stages in committed.values() for attempt in stages.values()}
-    outputs = [row for row in ledger_attempts.outputs_of(connection, attempts) if row.did is not None]
-    files = files_by_did(connection, [row.did for row in outputs])
+    committed = ledger_attempts.committed(connection, {task.input_id for task in reported})
+    declared = {task.id: _declared_by(installation, task, committed[task.input_id]) for task in reported}
+    files = files_by_did(connection, [did for dids in declared.values() for did in dids])
     moves: list[Move] = []
     void: list[tuple[Task, frozenset[str]]] = []
     done: list[Task] = []
     for task in reported:
-        stages = committed[task.campaign_id, task.input_did]
-        mine = [row for row in outputs if row.stage in _DECLARED_BY[task.step] and stages.get(row.stage) == row.attempt_id]
-        bad = {row.stage: files[row.did] for row in mine if row.did in files and files[row.did].state in _BAD}
+        mine = declared[task.id]
+        bad = {stage: files[did] for did, stage in mine.items() if did in files and files[did].state in _BAD}
         if bad:
             conflicts = [file for file in bad.values() if file.state is FileState.CONFLICT]
             file = (conflicts or list(bad.values()))[0]
             if not conflicts:
                 void.append((task, frozenset(again for stage in bad for again in made_again_with(stage))))
-            move = failed(task, "conflict" if conflicts else "outputs", f"{file.name}: {file.reason}", now, jitter())
+            move = failed(installation, task, "conflict" if conflicts else "outputs", f"{file.name}: {file.reason}", now, jitter())
             moves += _from_the_payload(connection, move, now) if task.step == "declare" and move.to is TaskState.WAITING_RETRY else [move]
-        elif all(row.did in files and files[row.did].state in _DECLARED for row in mine):
+        elif all(did in files and files[did].state in _DECLARED for did in mine):
             moves.append(Move(task, TaskState.DONE, None, {"done_at": now}))
             done.append(task)
     return Settlement(tuple(moves), tuple(void), tuple(done))
 
 
+def _declared_by(installation: Installation, task: Task, committed: Mapping[str, Committed]) -> dict[str, str]:
+    """The files whose declaration ends the task's step: the stage of each by DID."""
+    namespace = installation.campaigns[task.campaign_id].settings.outputs.namespace
+    return {
+        f"{namespace}:{output.name}": stage
+        for stage in _DECLARED_BY[task.step]
+        if stage in committed
+        for output in committed[stage].outputs
+        if output.declared
+    }
+
+
 def carry_out(installation: Installation, connection: sa.Connection, settlement: Settlement, now: float) -> None:
     """Write a settlement down; inputs whose final child is declared meet their obligations with it."""
     for task, stages in settlement.void:
-        ledger_attempts.uncommit(connection, task, stages)
+        ledger_attempts.uncommit(connection, task.input_id, stages)
     ledger_tasks.apply(connection, settlement.moves, now)
     met = []
     for task in settlement.done:
@@ -76,6 +87,7 @@ def carry_out(installation: Installation, connection: sa.Connection, settlement:
             settings = installation.campaigns[task.campaign_id].settings
             met.append((task.input_did, settings.campaign, settings.version))
     meet_obligations(connection, met, now)
+    ledger_attempts.settled(connection, {task.input_id for task in settlement.done if _is_last(installation, task)})
 
 
 def _from_the_payload(connection: sa.Connection, move: Move, now: float) -> list[Move]:
@@ -87,18 +99,20 @@ def _from_the_payload(connection: sa.Connection, move: Move, now: float) -> list
     return [*again, Move(task, TaskState.BLOCKED, move.message, move.values)]
 
 
-def clear(installation: Installation, connection: sa.Connection, task_ids: Collection[int]) -> list[Path]:
-    """The output folders that nobody needs any more: those of all attempts at inputs whose last step is among the done tasks."""
-    finished = [
-        task
-        for task in ledger_tasks.by_ids(connection, task_ids).values()
-        if task.state is TaskState.DONE and task.step == last_step(installation.campaigns[task.campaign_id].settings.layout)
-    ]
-    wanted: set[int] = set()
-    for task in finished:
-        same = (task_table.c.campaign_id == task.campaign_id) & (task_table.c.input_did == task.input_did)
-        wanted |= {other.id for other in ledger_tasks.select(connection, same)}
-    return [Path(attempt.output_dir) for attempt in ledger_attempts.of_tasks(connection, wanted)]
+def _is_last(installation: Installation, task: Task) -> bool:
+    return task.step == last_step(installation.campaigns[task.campaign_id].settings.layout)
+
+
+def clear(installation: Installation, connection: sa.Connection, done: Sequence[Task]) -> list[Path]:
+    """The output folders that nobody needs any more: those of all attempts at inputs whose last step is among the `done` tasks."""
+    campaign_of: dict[int, int] = {}
+    for task in done:
+        if _is_last(installation, task):
+            # The steps of an input have ids that follow each other.
+            steps = len(installation.campaigns[task.campaign_id].steps)
+            campaign_of |= dict.fromkeys(range(task.input_id, task.input_id + steps), task.campaign_id)
+    attempts = ledger_attempts.of_tasks(connection, campaign_of)
+    return [installation.output_dir(installation.campaigns[campaign_of[item.task_id]].settings, item.id) for item in attempts]
 
 
 def remove(folders: Sequence[Path]) -> None:

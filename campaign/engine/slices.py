@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from campaign.engine.launch import EXTERNAL, prepare, write_assignments
+from campaign.engine.launch import EXTERNAL, Candidates, assignment_path, new_attempt_id, prepare, write_assignments
 from campaign.ledger import attempts as ledger_attempts
+from campaign.ledger import campaigns as ledger_campaigns
 from campaign.ledger import tasks as ledger_tasks
-from campaign.ledger.tables import task_table
+from campaign.ledger.attempts import Change
 from campaign.ledger.tasks import Move
 from campaign.states import AttemptState, TaskState
 from dune_prompt.errors import ConfigError
@@ -44,18 +44,20 @@ def hand_out(
     with engine.writing() as connection:
         if known_slice := ledger_attempts.slice_of_request(connection, request_id):
             attempts = [attempt for attempt in ledger_attempts.of_slice(connection, known_slice) if attempt.ended_at is None]
-            paths = [Path(attempt.job_dir) / "assignment.json" for attempt in attempts]
+            paths = [assignment_path(installation, attempt.id) for attempt in attempts]
             return known_slice, [Assignment.from_json(read_json(path), str(path)) for path in paths]
-        tasks = ledger_tasks.queue(connection, [active.id], now, jobs, step=step)
-        prepared = prepare(installation, connection, tasks, EXTERNAL, now, lease_s=lease_s, request_id=request_id)
-        if not prepared:
+        tasks = ledger_tasks.queue(connection, ledger_campaigns.startable(connection, [active.id]), now, jobs, step=step)
+        if not tasks:
             return None, []
+        slice_id = new_attempt_id(now)
+        ledger_attempts.create_slice(connection, slice_id, request_id, active.id, step, EXTERNAL, now)
+        candidates = Candidates.of(connection, tasks, engine.inputs)
+        prepared = prepare(installation, connection, candidates, EXTERNAL, now, slice_id=slice_id, lease_s=lease_s)
         # Before the commit: an attempt in the ledger always has its assignment, and an assignment without an attempt harms nobody.
-        write_assignments(prepared)
-        slice_id = str(prepared[0].row["slice_id"])
-        submitting = ledger_tasks.select(connection, task_table.c.id.in_([item.task.id for item in prepared]))
+        write_assignments(installation, prepared)
+        submitting = ledger_tasks.by_ids(connection, [item.task.id for item in prepared]).values()
         moves = [Move(task, TaskState.SUBMITTED, None, {"submitted_at": now}) for task in submitting]
         ledger_tasks.apply(connection, moves, now)
-        for attempt in ledger_attempts.of_slice(connection, slice_id):
-            ledger_attempts.update(connection, attempt, now, state=AttemptState.SUBMITTED, submitted_at=now)
+        submitted = {"state": AttemptState.SUBMITTED, "submitted_at": now}
+        ledger_attempts.update(connection, [Change(item.attempt, submitted) for item in prepared], now)
         return slice_id, [item.assignment for item in prepared]

@@ -1,1 +1,35 @@
 """Batch systems behind one small protocol: `protocol.py` says what a launcher does, one file each holds what differs."""
+
+from __future__ import annotations
+
+from campaign.launchers.background import Background
+from campaign.launchers.local import LocalLauncher
+from campaign.launchers.protocol import Launcher
+from dune_prompt.settings.launchers import HTCondorLauncherSettings, LauncherSettings, LocalLauncherSettings
+from dune_prompt.settings.site import Site
+
+__all__ = ["open_launchers"]
+
+
+def open_launchers(site: Site) -> dict[str, Launcher]:
+    """The batch systems of a site by name, in order of preference. Remote ones work in threads, which begin when they are first used.
+
+    Raises:
+        ConfigError: one cannot be used as it is set up.
+    """
+    return {settings.kind: _open(site, settings) for settings in site.launchers}
+
+
+def _open(site: Site, settings: LauncherSettings) -> Launcher:
+    if isinstance(settings, LocalLauncherSettings):
+        return LocalLauncher()
+    launcher: Launcher
+    if isinstance(settings, HTCondorLauncherSettings):
+        from campaign.launchers.htcondor import HTCondorLauncher
+
+        launcher = HTCondorLauncher(settings)
+    else:
+        from campaign.launchers.jobsub import JobsubLauncher
+
+        launcher = JobsubLauncher(settings)
+    return Background(launcher, poll_every=settings.poll_every, silent_after=settings.silent_after)

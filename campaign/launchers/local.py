@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from campaign.launchers.protocol import Job, JobStatus, Seen
+from campaign.launchers.protocol import Job, JobStatus, Seen, Submission
 from dune_prompt.errors import TransientError
 from dune_prompt.process import group_rss_bytes, kill_group, start_time
 from stages.job import STARTED, claim_start
@@ -34,16 +34,17 @@ class LocalLauncher:
     """Starts and watches jobs on this machine."""
 
     name = "local"
+    answers_later = False
 
     def __init__(self) -> None:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._told: set[str] = set()
         self._limits_checked_at = 0.0
 
-    def submit(self, jobs: Sequence[Job]) -> Mapping[str, str]:
+    def submit(self, submission: Submission) -> Mapping[str, str]:
         handles: dict[str, str] = {}
         environment = {key: os.environ[key] for key in _INHERITED if key in os.environ} | ENVIRONMENT
-        for job in jobs:
+        for job in submission.jobs:
             try:
                 with job.log.open("ab") as output:
                     child = subprocess.Popen(
@@ -136,6 +137,12 @@ class LocalLauncher:
                 pid, _, started = job.handle.partition(":")
                 if str(start_time(int(pid))) == started:
                     kill_group(int(pid))
+
+    def fetch_log(self, job: Job) -> None:
+        """It is written where it belongs."""
+
+    def available(self) -> None:
+        """This machine is there."""
 
     def something_ended(self) -> bool:
         return any(child.poll() is not None for attempt, child in self._children.items() if attempt not in self._told)

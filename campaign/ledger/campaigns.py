@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Any
+
 import sqlalchemy as sa
 
 from campaign.definition import CampaignFile
@@ -19,7 +22,7 @@ def register(connection: sa.Connection, file: CampaignFile, now: float) -> tuple
     settings = file.settings
     of_campaign = sa.select(campaign_table.c.id, campaign_table.c.version).where(campaign_table.c.name == settings.campaign)
     known = {row.version: row.id for row in connection.execute(of_campaign)}
-    values = {
+    values: dict[str, Any] = {
         "stream": settings.stream,
         "detector": settings.detector,
         "layout": settings.layout,
@@ -36,6 +39,12 @@ def register(connection: sa.Connection, file: CampaignFile, now: float) -> tuple
                 "raise `version`"
             )
         if row.file_hash != file.file_hash:
+            before = row.content.get("outputs", {}).get("place")
+            if before != values["content"]["outputs"]["place"]:
+                raise ConfigError(
+                    f"{file.path}: outputs.place: version {settings.version} puts its outputs into {before or 'the outbox'} "
+                    "and cannot change that; raise `version`"
+                )
             changed = sa.update(campaign_table).where(campaign_table.c.id == campaign_id)
             connection.execute(changed.values(**values, taken_in_at=None))
             return campaign_id, True
@@ -53,3 +62,11 @@ def register(connection: sa.Connection, file: CampaignFile, now: float) -> tuple
 def has_taken_in(connection: sa.Connection, campaign_id: int, now: float) -> None:
     """All files that were there before the campaign have their tasks."""
     connection.execute(sa.update(campaign_table).where(campaign_table.c.id == campaign_id).values(taken_in_at=now))
+
+
+def startable(connection: sa.Connection, campaign_ids: Collection[int]) -> list[int]:
+    """Which of these campaigns may start jobs: those that nobody has paused."""
+    return [of for of in connection.execute(_NOT_PAUSED).scalars() if of in campaign_ids]
+
+
+_NOT_PAUSED = sa.select(campaign_table.c.id).where(campaign_table.c.paused_at.is_(None))

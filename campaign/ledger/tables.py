@@ -1,4 +1,8 @@
-"""The tables of the ledger: campaigns, tasks, attempts, what each stage committed, and the counts of tasks by state."""
+"""The tables of the ledger: campaigns, tasks, attempts, what each stage committed, the counts of tasks by state, and what people asked for.
+
+A task and all that is kept of it stay below a kilobyte: what can be derived from an attempt's id (its folders) or from times in the rows
+(the events of a task that went well) is not stored a second time.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ import sqlalchemy as sa
 from dune_prompt.store import metadata
 
 _id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_open = sa.text("done_at IS NULL")
+_in_flight = sa.text("ended_at IS NULL")
+_of_slice = sa.text("slice_id IS NOT NULL")
 
 campaign_table = sa.Table(
     "campaign",
@@ -22,6 +29,11 @@ campaign_table = sa.Table(
     sa.Column("content", sa.JSON, nullable=False),
     sa.Column("first_seen", sa.Float, nullable=False),
     sa.Column("taken_in_at", sa.Float),
+    sa.Column("role", sa.String(16), nullable=False, server_default="full"),
+    sa.Column("paused_at", sa.Float),
+    sa.Column("paused_by", sa.String(100)),
+    sa.Column("paused_why", sa.Text),
+    sa.Column("resumed_at", sa.Float),
     sa.UniqueConstraint("name", "version"),
     comment="each (campaign, version) run here, with its file as last loaded; `taken_in_at`: all files there were have tasks",
 )
@@ -30,6 +42,7 @@ task_table = sa.Table(
     "task",
     metadata,
     sa.Column("id", _id, primary_key=True),
+    sa.Column("input_id", _id, nullable=False),
     sa.Column("campaign_id", sa.Integer, sa.ForeignKey("campaign.id"), nullable=False),
     sa.Column("input_did", sa.String(400), nullable=False),
     sa.Column("step", sa.String(32), nullable=False),
@@ -52,10 +65,12 @@ task_table = sa.Table(
     sa.Column("started_at", sa.Float),
     sa.Column("reported_at", sa.Float),
     sa.Column("done_at", sa.Float),
+    sa.Column("needs", sa.JSON(none_as_null=True)),
     sa.UniqueConstraint("campaign_id", "input_did", "step"),
-    sa.Index("ix_task_queue", "state", "late", "deadline"),
+    # What is done is out of the way of all that is still to do.
+    sa.Index("ix_task_open", "state", "late", "deadline", sqlite_where=_open, postgresql_where=_open),
     sa.Index("ix_task_run", "run", "campaign_id"),
-    comment="one input x one stage chain (step 'chain', fused) or one stage (staged)",
+    comment="one input x one stage chain (step 'chain', fused) or one stage (staged); `input_id` is the input's first task",
 )
 
 slice_table = sa.Table(
@@ -75,15 +90,13 @@ attempt_table = sa.Table(
     metadata,
     sa.Column("id", sa.String(26), primary_key=True),
     sa.Column("task_id", _id, sa.ForeignKey("task.id"), nullable=False),
-    sa.Column("slice_id", sa.String(26), sa.ForeignKey("slice.id"), nullable=False),
+    sa.Column("slice_id", sa.String(26), sa.ForeignKey("slice.id")),
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("stages", sa.JSON, nullable=False),
+    sa.Column("stages", sa.String(100), nullable=False),
     sa.Column("launcher", sa.String(32), nullable=False),
     sa.Column("handle", sa.String(200)),
-    sa.Column("job_dir", sa.Text, nullable=False),
-    sa.Column("output_dir", sa.Text, nullable=False),
-    sa.Column("token_hash", sa.String(64), nullable=False),
+    sa.Column("token_hash", sa.String(64)),
     sa.Column("lease_until", sa.Float, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("submitted_at", sa.Float),
@@ -93,41 +106,29 @@ attempt_table = sa.Table(
     sa.Column("host", sa.String(200)),
     sa.Column("error_class", sa.String(32)),
     sa.Column("message", sa.Text),
-    sa.Column("report", sa.JSON),
+    sa.Column("memory_bytes", sa.BigInteger),
+    sa.Column("lifetime_s", sa.Float),
+    sa.Column("cpu_s", sa.Float),
+    sa.Column("rss_bytes", sa.BigInteger),
     # One attempt without an end per task: what is in flight, as a key the database keeps.
-    sa.Index(
-        "uq_attempt_in_flight",
-        "task_id",
-        unique=True,
-        sqlite_where=sa.text("ended_at IS NULL"),
-        postgresql_where=sa.text("ended_at IS NULL"),
-    ),
+    sa.Index("uq_attempt_in_flight", "task_id", unique=True, sqlite_where=_in_flight, postgresql_where=_in_flight),
     sa.Index("ix_attempt_task", "task_id"),
     sa.Index("ix_attempt_ended", "ended_at"),
-    comment="one try at a task",
+    sa.Index(
+        "ix_attempt_slice", "slice_id", sqlite_where=sa.text("slice_id IS NOT NULL"), postgresql_where=sa.text("slice_id IS NOT NULL")
+    ),
+    comment="one try at a task; `memory_bytes` and `lifetime_s` are what it was given, `cpu_s` and `rss_bytes` what it used",
 )
 
 commit_table = sa.Table(
     "stage_commit",
     metadata,
-    sa.Column("campaign_id", sa.Integer, sa.ForeignKey("campaign.id"), primary_key=True),
-    sa.Column("input_did", sa.String(400), primary_key=True),
+    sa.Column("input_id", _id, primary_key=True, autoincrement=False),
     sa.Column("stage", sa.String(32), primary_key=True),
     sa.Column("attempt_id", sa.String(26), sa.ForeignKey("attempt.id"), nullable=False),
-    sa.Column("at", sa.Float, nullable=False),
-    comment="exactly one attempt counts for each stage of an input",
-)
-
-output_table = sa.Table(
-    "output",
-    metadata,
-    sa.Column("attempt_id", sa.String(26), sa.ForeignKey("attempt.id"), primary_key=True),
-    sa.Column("name", sa.String(255), primary_key=True),
-    sa.Column("stage", sa.String(32), nullable=False),
-    sa.Column("size_bytes", sa.BigInteger, nullable=False),
-    sa.Column("adler32", sa.String(8), nullable=False),
-    sa.Column("did", sa.String(400), index=True),
-    comment="files of committed stages; `did` of those that go into the catalogues",
+    sa.Column("outputs", sa.JSON(none_as_null=True)),
+    sqlite_with_rowid=False,
+    comment="exactly one attempt counts for each stage of an input; `outputs` are its files: [name, size, adler32, declared]",
 )
 
 count_table = sa.Table(
@@ -140,4 +141,39 @@ count_table = sa.Table(
     sa.Column("late", sa.Boolean, primary_key=True),
     sa.Column("tasks", sa.Integer, nullable=False),
     comment="tasks by run, step and state, kept in the transaction of every transition",
+)
+
+exclusion_table = sa.Table(
+    "exclusion",
+    metadata,
+    sa.Column("run", sa.Integer, primary_key=True),
+    sa.Column("campaign", sa.String(64), primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("by", sa.String(100), nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    comment="runs that are not processed; `campaign` '' means all of them",
+)
+
+redo_table = sa.Table(
+    "redo",
+    metadata,
+    sa.Column("campaign_id", sa.Integer, sa.ForeignKey("campaign.id"), primary_key=True),
+    sa.Column("run", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("by", sa.String(100), nullable=False),
+    sa.Column("retire_old", sa.Boolean, nullable=False),
+    sa.Column("taken_in_at", sa.Float),
+    sa.Column("retired_at", sa.Float),
+    comment="runs that a version processes though its `inputs` do not cover them: the explicit second pass",
+)
+
+launcher_table = sa.Table(
+    "launcher",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("refused", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("answered_at", sa.Float),
+    sa.Column("out_since", sa.Float),
+    sa.Column("message", sa.Text),
+    comment="how the batch systems are: `refused` submissions in a row, last answer, since when it is out",
 )

@@ -1,27 +1,38 @@
-"""Tasks: made once for each input, moved from state to state in one place, counted as they move."""
+"""Tasks: made once for each input, moved from state to state in one place, counted as they move.
+
+Transitions of a task that goes well leave no event: their times are in its row. All others do, with who and why.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from campaign.ledger.tables import count_table, task_table
-from campaign.states import BACKLOG, TRANSITIONS, TaskState
+from campaign.retries import Needs
+from campaign.states import BACKLOG, QUIET, TRANSITIONS, TaskState
 from dune_prompt.store import Event, record_events
 
 ROOM = "campaign"
+ENGINE = "engine"
 CHUNK = 500  # values in one IN (…): SQLite and PostgreSQL both take it
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A row of the ledger's task table. Times in seconds since the Unix epoch."""
+    """A row of the ledger's task table. Times in seconds since the Unix epoch.
+
+    `input_id` is the first task of the same input in the same campaign, `needs` what the next attempt gets other than the campaign says.
+    """
 
     id: int
+    input_id: int
     campaign_id: int
     input_did: str
     step: str
@@ -44,8 +55,18 @@ class Task:
     started_at: float | None
     reported_at: float | None
     done_at: float | None
+    needs: dict[str, Any] | None
+
+    @property
+    def next_needs(self) -> Needs:
+        """What the next attempt gets other than the campaign file says."""
+        needs = self.needs or {}
+        return Needs(needs.get("memory_bytes", 0), needs.get("lifetime_s", 0.0), tuple(needs.get("avoid_hosts", ())))
 
 
+_INSERT = sa.insert(task_table)
+# What is not done; the words are those of the index over it.
+OPEN = task_table.c.done_at.is_(None)
 _COLUMNS = [task_table.c[item.name] for item in fields(Task)]
 
 
@@ -92,19 +113,23 @@ def create(connection: sa.Connection, tasks: Sequence[NewTask], now: float) -> i
     new = [task for task in tasks if (task.campaign_id, task.input_did, task.step) not in known]
     if not new:
         return 0
-    connection.execute(
-        sa.insert(task_table),
-        [
-            {item.name: getattr(task, item.name) for item in fields(NewTask)}
-            | {"state": task.state.value, "ready_at": now, "created_at": now, "done_at": now if task.state is TaskState.DONE else None}
-            for task in new
-        ],
-    )
+    # One process writes the ledger, in one transaction at a time: ids can be given out here, so that all tasks of an input know its first.
+    last_id = connection.execute(sa.select(sa.func.coalesce(sa.func.max(task_table.c.id), 0))).scalar_one()
+    first: dict[tuple[int, str], int] = {}
+    rows = []
+    for task_id, task in enumerate(new, last_id + 1):
+        row = {item.name: getattr(task, item.name) for item in fields(NewTask)}
+        input_id = first.setdefault((task.campaign_id, task.input_did), task_id)
+        done_at = now if task.state is TaskState.DONE else None
+        rows.append(
+            row | {"id": task_id, "input_id": input_id, "state": task.state.value, "ready_at": now, "created_at": now, "done_at": done_at}
+        )
+    connection.execute(_INSERT, rows)
     _count(connection, Counter((task.campaign_id, task.run, task.step, task.state, False) for task in new))
     return len(new)
 
 
-def apply(connection: sa.Connection, moves: Sequence[Move], now: float, *, by: str = "engine") -> None:
+def apply(connection: sa.Connection, moves: Sequence[Move], now: float, *, by: str = ENGINE) -> None:
     """Carry out `moves`: state, event and count in one transaction.
 
     Raises:
@@ -117,40 +142,64 @@ def apply(connection: sa.Connection, moves: Sequence[Move], now: float, *, by: s
         if move.to not in TRANSITIONS[task.state]:
             raise ValueError(f"task {task.id}: {task.state} -> {move.to} is no transition")
         values = {"state": move.to.value, "message": move.message, **move.values}
+        if task.state is TaskState.DONE:
+            values["done_at"] = None
         row = {"of_id": task.id, "of_state": task.state.value} | values
         by_columns.setdefault(tuple(values), []).append(row)
         counts[task.campaign_id, task.run, task.step, task.state, task.late] -= 1
         counts[task.campaign_id, task.run, task.step, move.to, bool(move.values.get("late", task.late))] += 1
     for columns, rows in by_columns.items():
-        statement = (
-            sa.update(task_table)
-            .where(task_table.c.id == sa.bindparam("of_id"), task_table.c.state == sa.bindparam("of_state"))
-            .values({column: sa.bindparam(column) for column in columns})
-        )
-        result = connection.execute(statement, rows)
+        result = connection.execute(_setting(columns), rows)
         if result.rowcount != len(rows):
             raise ValueError(f"{len(rows) - result.rowcount} of {len(rows)} tasks changed their state meanwhile")
     _count(connection, counts)
     record_events(
         connection,
-        [Event(now, ROOM, f"task:{move.task.id}", move.task.state.value, move.to.value, by, move.message) for move in moves],
+        [
+            Event(now, ROOM, f"task:{move.task.id}", move.task.state.value, move.to.value, by, move.message)
+            for move in moves
+            if (move.task.state, move.to) not in QUIET or by != ENGINE
+        ],
     )
 
 
+@cache
+def _setting(columns: tuple[str, ...]) -> sa.Update:
+    """The update of these columns; made once, as making it costs more than carrying it out."""
+    same = (task_table.c.id == sa.bindparam("of_id"), task_table.c.state == sa.bindparam("of_state"))
+    return sa.update(task_table).where(*same).values({column: sa.bindparam(column) for column in columns})
+
+
 def _count(connection: sa.Connection, changes: Counter[tuple[int, int, str, TaskState, bool]]) -> None:
-    for (campaign_id, run, step, state, late), change in changes.items():
-        if change == 0:
-            continue
-        key = {"campaign_id": campaign_id, "run": run, "step": step, "state": state.value, "late": late}
-        update = sa.update(count_table).where(*(count_table.c[name] == value for name, value in key.items()))
-        if connection.execute(update.values(tasks=count_table.c.tasks + change)).rowcount == 0:
-            connection.execute(sa.insert(count_table).values(**key, tasks=change))
+    rows = [
+        {"campaign_id": campaign_id, "run": run, "step": step, "state": state.value, "late": late, "tasks": change}
+        for (campaign_id, run, step, state, late), change in changes.items()
+        if change
+    ]
+    if rows:
+        connection.execute(_ADD[connection.dialect.name], rows)
+
+
+def _adding(insert: Any) -> Any:
+    return insert.on_conflict_do_update(
+        index_elements=list(count_table.primary_key.columns), set_={"tasks": count_table.c.tasks + insert.excluded.tasks}
+    )
+
+
+_ADD = {"sqlite": _adding(sqlite.insert(count_table)), "postgresql": _adding(postgresql.insert(count_table))}
 
 
 def now_late(connection: sa.Connection, now: float) -> list[Task]:
     """Waiting tasks whose deadline has passed and that are not marked so yet."""
-    waiting = [TaskState.BLOCKED, *BACKLOG]
-    return select(connection, task_table.c.state.in_(waiting), task_table.c.late.is_(False), task_table.c.deadline < now)
+    return [_task(row) for row in connection.execute(_NOW_LATE, {"now": now})]
+
+
+_NOW_LATE = sa.select(*_COLUMNS).where(
+    OPEN,
+    task_table.c.state.in_([TaskState.BLOCKED.value, *(state.value for state in BACKLOG)]),
+    task_table.c.late.is_(False),
+    task_table.c.deadline < sa.bindparam("now"),
+)
 
 
 def mark_late(connection: sa.Connection, tasks: Sequence[Task]) -> None:
@@ -164,6 +213,9 @@ def mark_late(connection: sa.Connection, tasks: Sequence[Task]) -> None:
     _count(connection, changes)
 
 
+_BY_IDS = sa.select(*_COLUMNS).where(task_table.c.id.in_(sa.bindparam("ids", expanding=True))).order_by(task_table.c.id)
+
+
 def select(connection: sa.Connection, *conditions: sa.ColumnElement[bool], limit: int | None = None) -> list[Task]:
     """The tasks that meet the conditions, in the order of their ids."""
     statement = sa.select(*_COLUMNS).where(*conditions).order_by(task_table.c.id).limit(limit)
@@ -173,15 +225,15 @@ def select(connection: sa.Connection, *conditions: sa.ColumnElement[bool], limit
 def by_ids(connection: sa.Connection, ids: Collection[int]) -> dict[int, Task]:
     found: dict[int, Task] = {}
     for part in chunks(sorted(ids)):
-        found |= {task.id: task for task in select(connection, task_table.c.id.in_(part))}
+        found |= {row.id: _task(row) for row in connection.execute(_BY_IDS, {"ids": part})}
     return found
 
 
 def queue(connection: sa.Connection, campaign_ids: Collection[int], now: float, limit: int, *, step: str | None = None) -> list[Task]:
-    """The next `limit` tasks to start: the earliest deadline first, late ones after all that can still be prompt."""
+    """The next `limit` tasks to start, in the order of `campaign.deadlines.queue_key`."""
     statement = (
         sa.select(*_COLUMNS)
-        .where(task_table.c.state == TaskState.READY, task_table.c.ready_at <= now, task_table.c.campaign_id.in_(campaign_ids))
+        .where(OPEN, task_table.c.state == TaskState.READY, task_table.c.ready_at <= now, task_table.c.campaign_id.in_(campaign_ids))
         .order_by(task_table.c.late, task_table.c.deadline, task_table.c.id)
         .limit(limit)
     )
@@ -192,29 +244,76 @@ def queue(connection: sa.Connection, campaign_ids: Collection[int], now: float, 
 
 def due_retries(connection: sa.Connection, now: float) -> list[Task]:
     """Tasks whose delay after a failure is over."""
-    return select(connection, task_table.c.state == TaskState.WAITING_RETRY, task_table.c.ready_at <= now)
+    return select(connection, OPEN, task_table.c.state == TaskState.WAITING_RETRY, task_table.c.ready_at <= now)
 
 
-def unblocked(connection: sa.Connection, after: dict[str, str]) -> list[Task]:
-    """Blocked tasks whose step before is done; `after` gives the step before each step."""
-    before = task_table.alias("before")
-    pairs = sa.or_(*(sa.and_(task_table.c.step == step, before.c.step == earlier) for step, earlier in after.items()))
-    statement = (
-        sa.select(*_COLUMNS)
-        .join(before, sa.and_(before.c.campaign_id == task_table.c.campaign_id, before.c.input_did == task_table.c.input_did, pairs))
-        .where(task_table.c.state == TaskState.BLOCKED, before.c.state == TaskState.DONE)
-    )
-    return [_task(row) for row in connection.execute(statement)]
+def unblocked(connection: sa.Connection, after: Mapping[str, str], done: Collection[Task] | None = None) -> list[Task]:
+    """Blocked tasks whose step before is done: all of them, or those that follow the tasks `done`. `after` gives the step before each."""
+    if done is None:
+        before = task_table.alias("before")
+        pairs = sa.or_(*(sa.and_(task_table.c.step == step, before.c.step == earlier) for step, earlier in after.items()))
+        statement = (
+            sa.select(*_COLUMNS)
+            .join(before, sa.and_(before.c.campaign_id == task_table.c.campaign_id, before.c.input_did == task_table.c.input_did, pairs))
+            .where(OPEN, task_table.c.state == TaskState.BLOCKED, before.c.state == TaskState.DONE)
+        )
+        return [_task(row) for row in connection.execute(statement)]
+    following = {earlier: step for step, earlier in after.items()}
+    keys = {(task.campaign_id, task.input_did, following[task.step]) for task in done if task.step in following}
+    found: list[Task] = []
+    for campaign_id in sorted({key[0] for key in keys}):
+        for dids in chunks(sorted({key[1] for key in keys if key[0] == campaign_id})):
+            same = (task_table.c.campaign_id == campaign_id, task_table.c.input_did.in_(dids), task_table.c.state == TaskState.BLOCKED)
+            found += [task for task in select(connection, *same) if (campaign_id, task.input_did, task.step) in keys]
+    return found
 
 
-def in_state_counts(connection: sa.Connection, campaign_ids: Collection[int]) -> Counter[TaskState]:
-    """Tasks of these campaigns by state, from the summary."""
-    statement = (
-        sa.select(count_table.c.state, sa.func.sum(count_table.c.tasks))
-        .where(count_table.c.campaign_id.in_(campaign_ids))
-        .group_by(count_table.c.state)
-    )
-    return Counter({TaskState(state): int(tasks) for state, tasks in connection.execute(statement)})
+def postpone(connection: sa.Connection, tasks: Sequence[tuple[Task, float, str]]) -> None:
+    """Ready tasks whose input is not within reach now step aside: (task, until when, why). They stay ready, so this is no event."""
+    if tasks:
+        aside = sa.update(task_table).where(task_table.c.id == sa.bindparam("of_id"), task_table.c.state == TaskState.READY)
+        rows = [{"of_id": task.id, "at": until, "said": why} for task, until, why in tasks]
+        connection.execute(aside.values(ready_at=sa.bindparam("at"), message=sa.bindparam("said")), rows)
+
+
+def waiting_deadlines(
+    connection: sa.Connection, campaign_ids: Collection[int], now: float, buckets: int = 50
+) -> tuple[tuple[float, int], ...]:
+    """The ready tasks that can still be prompt, as (deadline, how many up to it since the one before), earliest first.
+
+    At most `buckets` of them, each with the earliest deadline in it: what the decision about slots needs, however many tasks wait.
+    """
+    c = task_table.c
+    waiting = (OPEN, c.state == TaskState.READY, c.late.is_(False), c.campaign_id.in_(campaign_ids))
+    first, last = connection.execute(sa.select(sa.func.min(c.deadline), sa.func.max(c.deadline)).where(*waiting)).one()
+    if first is None:
+        return ()
+    width = max((last - first) / buckets, 1.0)
+    bucket = sa.cast((c.deadline - first) / width, sa.Integer)
+    statement = sa.select(sa.func.min(c.deadline), sa.func.count()).where(*waiting).group_by(bucket).order_by(bucket)
+    return tuple((float(deadline), int(tasks)) for deadline, tasks in connection.execute(statement))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Tasks by campaign and state."""
+
+    tasks: Mapping[tuple[int, TaskState], int]
+
+    def of(self, *states: TaskState, campaigns: Collection[int] | None = None) -> int:
+        """How many tasks are in one of the states, of all campaigns or of some."""
+        return sum(n for (of, state), n in self.tasks.items() if state in states and (campaigns is None or of in campaigns))
+
+
+def in_state_counts(connection: sa.Connection, campaign_ids: Collection[int]) -> Counts:
+    """Tasks of these campaigns, from the summary."""
+    rows = connection.execute(_COUNTS)
+    return Counts({(of, TaskState(state)): int(tasks) for of, state, tasks in rows if of in campaign_ids})
+
+
+_COUNTS = sa.select(count_table.c.campaign_id, count_table.c.state, sa.func.sum(count_table.c.tasks)).group_by(
+    count_table.c.campaign_id, count_table.c.state
+)
 
 
 def recount(connection: sa.Connection) -> Counter[tuple[int, int, str, TaskState, bool]]:

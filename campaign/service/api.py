@@ -3,24 +3,23 @@
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Request
-from pydantic import BaseModel, Field
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, Field, ValidationError
 
-from campaign import operate
-from campaign.engine import Engine, StepSummary
-from campaign.engine.launch import EXTERNAL
+from campaign.commands import COMMANDS
+from campaign.engine import Engine
 from campaign.engine.slices import UnknownCampaignError, hand_out
 from campaign.ledger import attempts as ledger_attempts
 from campaign.service.access import caller_from
 from campaign.service.tokens import Principal, Tokens
 from campaign.status import CampaignStatus, campaign_statuses
-from dune_prompt.errors import DataError
+from dune_prompt.errors import ConfigError, ConflictError, DataError
 from dune_prompt.records import Report, write_json
 
-HEARTBEAT_LEASE_S = 1800.0
+LOCAL = "local"
 REPORT_BYTES = 10_000_000
 
 
@@ -42,11 +41,10 @@ class SliceAnswer(BaseModel):
     assignments: list[dict[str, Any]]
 
 
-class RetryRequest(BaseModel):
-    """Which parked tasks to try again."""
+class CommandAnswer(BaseModel):
+    """What a command did, as rows of a table."""
 
-    run: int | None = None
-    campaign: str | None = None
+    rows: list[dict[str, Any]]
 
 
 class Answer(BaseModel):
@@ -61,6 +59,12 @@ class StatusAnswer(BaseModel):
     campaigns: list[CampaignStatus]
     slots_wanted: int
     slots_reason: str
+    slots_needs: dict[str, int]
+    launcher: str | None
+    launcher_reason: str
+    tasks_per_s: float
+    bytes_per_s: float
+    job_s: float | None
 
 
 def create_router(engine: Engine, tokens: Tokens, wake: Callable[[], None]) -> APIRouter:
@@ -80,22 +84,45 @@ def create_router(engine: Engine, tokens: Tokens, wake: Callable[[], None]) -> A
             raise HTTPException(403, "a token speaks for its own attempt only")
         return attempt_id
 
+    def its_own_even_ended(
+        attempt_id: str, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
+    ) -> str:
+        """The token of an attempt that is over tells its job that it should stop, and is good for nothing else."""
+        token = credentials.credentials if credentials else ""
+        if not tokens.is_of(attempt_id, token):
+            return its_own(attempt_id, caller(credentials))
+        return attempt_id
+
     @router.get("/status")
     def status() -> StatusAnswer:
         with store.read() as connection:
-            campaigns = campaign_statuses(connection)
-        return StatusAnswer(campaigns=campaigns, slots_wanted=engine.slots.wanted, slots_reason=engine.slots.reason)
+            campaigns = campaign_statuses(connection, leave_out=probe.run if (probe := engine.installation.site.probe) else None)
+        now, measures = time.time(), engine.measures
+        return StatusAnswer(
+            campaigns=campaigns,
+            slots_wanted=engine.slots.wanted,
+            slots_reason=engine.slots.reason,
+            slots_needs=dict(engine.slots.needs),
+            launcher=engine.choice.name,
+            launcher_reason=engine.choice.reason,
+            tasks_per_s=measures.tasks_per_s(now),
+            bytes_per_s=measures.bytes_per_s(now),
+            job_s=measures.job_s,
+        )
 
-    @router.post("/step", dependencies=[Depends(operator)])
-    def step() -> StepSummary:
-        return engine.step(time.time())
-
-    @router.post("/retry", dependencies=[Depends(operator)])
-    def retry(request: RetryRequest) -> Answer:
-        with engine.writing() as connection:
-            changed = operate.retry_parked(connection, time.time(), by="operator", run=request.run, campaign=request.campaign)
+    @router.post("/commands/{name}", dependencies=[Depends(operator)])
+    def carry_out(name: str, content: Annotated[dict[str, Any], Body()]) -> CommandAnswer:
+        command = COMMANDS.get(name)
+        if command is None:
+            raise HTTPException(404, f"no command {name!r}; there are {', '.join(sorted(COMMANDS))}")
+        try:
+            rows = command.run(engine, command.arguments.model_validate(content), time.time())
+        except ValidationError as error:
+            raise HTTPException(422, str(error)) from None
+        except (ConfigError, ConflictError) as error:
+            raise HTTPException(409, str(error)) from None
         wake()
-        return Answer(changed=changed)
+        return CommandAnswer(rows=rows)
 
     @router.post("/slices", dependencies=[Depends(operator)])
     def slices(request: SliceRequest) -> SliceAnswer:
@@ -116,15 +143,16 @@ def create_router(engine: Engine, tokens: Tokens, wake: Callable[[], None]) -> A
 
     @router.post("/attempts/{attempt_id}/heartbeat")
     def heartbeat(
-        attempt_id: Annotated[str, Depends(its_own)], host: Annotated[str | None, Body(embed=True, max_length=200)] = None
+        attempt_id: Annotated[str, Depends(its_own_even_ended)],
+        host: Annotated[str | None, Body(max_length=200)] = None,
+        stage: Annotated[str | None, Body(max_length=32)] = None,
     ) -> Answer:
-        now = time.time()
-        with engine.writing() as connection:
+        with store.read() as connection:
             attempt = ledger_attempts.by_id(connection, attempt_id)
-            if attempt is None or attempt.ended_at is not None:
-                raise HTTPException(410, "this attempt has ended; its job should stop")
-            lease = max(attempt.lease_until, now + HEARTBEAT_LEASE_S)
-            ledger_attempts.update(connection, attempt, now, heartbeat_at=now, lease_until=lease, host=host or attempt.host)
+        if attempt is None or attempt.ended_at is not None:
+            raise HTTPException(410, "this attempt has ended; its job should stop")
+        if engine.contact.beat(attempt, host, time.time()):
+            wake()
         return Answer(changed=1)
 
     @router.put("/attempts/{attempt_id}/report")
@@ -151,9 +179,11 @@ def _keep_report(engine: Engine, attempt_id: str, body: bytes, wake: Callable[[]
         attempt = ledger_attempts.by_id(connection, attempt_id)
     if attempt is None:
         raise HTTPException(404, "no such attempt")
-    if attempt.ended_at is None and attempt.launcher == EXTERNAL:
-        job_dir = Path(attempt.job_dir)
+    # A job beside us writes its report itself, and ends after that.
+    if attempt.ended_at is None and attempt.launcher != LOCAL:
+        job_dir = engine.installation.job_dir(attempt_id)
         job_dir.mkdir(parents=True, exist_ok=True)
         write_json(job_dir / "report.json", report.to_json())
+        engine.contact.reported(attempt_id)
         wake()
     return Answer(changed=1)

@@ -64,3 +64,10 @@ class Tokens:
         with self._store.read() as connection:
             attempt = connection.execute(statement).scalar_one_or_none()
         return None if attempt is None else Principal("attempt", attempt)
+
+    def is_of(self, attempt: str, token: str) -> bool:
+        """Whether this is the token of an attempt, over or not."""
+        kept = sa.select(attempt_table.c.token_hash).where(attempt_table.c.id == attempt)
+        with self._store.read() as connection:
+            found = connection.execute(kept).scalar_one_or_none()
+        return found is not None and hmac.compare_digest(found, token_hash(token))

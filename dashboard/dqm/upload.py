@@ -98,7 +98,7 @@ def check_right(connection: sa.Connection, caller: Principal, record: DqmRecord)
         return
     t, k, c = task_table.c, campaign_table.c, commit_table.c
     statement = (
-        sa.select(t.campaign_id)
+        sa.select(t.input_id)
         .select_from(attempt_table.join(task_table, t.id == attempt_table.c.task_id).join(campaign_table, k.id == t.campaign_id))
         .where(
             attempt_table.c.id == caller.attempt,
@@ -107,11 +107,9 @@ def check_right(connection: sa.Connection, caller: Principal, record: DqmRecord)
             t.input_did == record.input_did,
         )
     )
-    campaign_id = connection.execute(statement).scalar_one_or_none()
-    if campaign_id is not None and record.attempt != caller.attempt:
-        evaluated = sa.select(c.attempt_id).where(
-            c.campaign_id == campaign_id, c.input_did == record.input_did, c.stage == "evaluate", c.attempt_id == record.attempt
-        )
-        campaign_id = campaign_id if connection.execute(evaluated).scalar_one_or_none() else None
-    if campaign_id is None:
+    input_id = connection.execute(statement).scalar_one_or_none()
+    if input_id is not None and record.attempt != caller.attempt:
+        evaluated = sa.select(c.attempt_id).where(c.input_id == input_id, c.stage == "evaluate", c.attempt_id == record.attempt)
+        input_id = input_id if connection.execute(evaluated).scalar_one_or_none() else None
+    if input_id is None:
         raise HTTPException(403, "a token speaks for its own attempt only, and this record is another's")

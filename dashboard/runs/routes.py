@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path as FilePath
 from typing import Annotated
 
 import sqlalchemy as sa
@@ -12,6 +11,7 @@ from fastapi import APIRouter, HTTPException, Path, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from campaign.ledger.tables import attempt_table, campaign_table, task_table
+from campaign.places import job_dir
 from dashboard import rendering
 from dashboard.operations.campaigns import counted_campaigns
 from dashboard.operations.live import LiveOperations
@@ -89,6 +89,6 @@ def create_router(site: Site, store: Store, live: LiveOperations) -> APIRouter:
             row = connection.execute(statement).one_or_none()
         if row is None:
             raise HTTPException(404, "the ledger knows no such attempt")
-        return rendering.page("log.html", site=site.site, here="runs", attempt=row, log=read_tail(FilePath(row.job_dir)))
+        return rendering.page("log.html", site=site.site, here="runs", attempt=row, log=read_tail(job_dir(site.workspace, row.id)))
 
     return router

@@ -5,8 +5,9 @@ A database of its own, never joined with the store. A site with MetaCat and Ruci
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,21 @@ from declare_daemon.catalogs.protocol import (
     Copies,
     Entry,
     Finding,
+    Found,
     Keeping,
+    Left,
+    Recall,
     Replica,
+    RuleState,
     Wanted,
     disagreements,
+    matches,
 )
 from dune_prompt.errors import ConfigError, ConflictError, DataError, TransientError
 from dune_prompt.records import FileRecord, MadeBy, split_did
 from dune_prompt.store.database import Store, open_database
 
-SCHEMA = 1
+SCHEMA = 2
 
 _metadata = sa.MetaData()
 
@@ -47,6 +53,7 @@ _file = sa.Table(
     sa.Column("version", sa.Text),
     sa.Column("stage", sa.Text),
     sa.Column("metadata", sa.JSON, nullable=False),
+    sa.Column("declared_at", sa.Float),
 )
 
 _parent = sa.Table(
@@ -89,6 +96,8 @@ class EmbeddedCatalog:
 
     def __init__(self, database: Store, rse: str) -> None:
         self._database, self._rse = database, rse
+        # The marks that were right when the database was at this version of its content.
+        self._marks: dict[str, tuple[int | None, str]] = {}
 
     @classmethod
     def at(cls, path: Path, *, rse: str = "LOCAL") -> EmbeddedCatalog:
@@ -105,6 +114,8 @@ class EmbeddedCatalog:
         if schema < SCHEMA:
             with database.write() as connection:
                 _metadata.create_all(connection)
+                if schema == 1:
+                    connection.exec_driver_sql("ALTER TABLE file ADD COLUMN declared_at FLOAT")
                 connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
         return cls(database, rse)
 
@@ -134,8 +145,7 @@ class EmbeddedCatalog:
 
     def _look(self, connection: sa.Connection, dids: Sequence[str], *, with_metadata: bool = False) -> dict[str, Entry]:
         c = _file.c
-        columns = [c.did, c.size_bytes, c.adler32, c.retired, *([c.metadata] if with_metadata else [])]
-        query = sa.select(*columns)
+        query = sa.select(c.did, c.size_bytes, c.adler32, c.retired, c.declared_at, *([c.metadata] if with_metadata else []))
         return {row.did: Entry(**row._mapping) for part in _parts(dids) for row in connection.execute(query.where(c.did.in_(part)))}
 
     def declare(self, records: Sequence[FileRecord], dataset: str) -> None:
@@ -147,7 +157,8 @@ class EmbeddedCatalog:
                 raise ConflictError("; ".join(found.values()))
             new = {record.did: record for record in records if record.did not in entries}
             if new:
-                connection.execute(sa.insert(_file), [_row(record) for record in new.values()])
+                now = time.time()
+                connection.execute(sa.insert(_file), [_row(record) | {"declared_at": now} for record in new.values()])
             wanted = {record.did for record in records} | {parent for record in new.values() for parent in record.parents}
             ids = self._ids(connection, wanted)
             pairs = [(parent, record.did) for record in new.values() for parent in dict.fromkeys(record.parents)]
@@ -183,16 +194,40 @@ class EmbeddedCatalog:
         return {did: tuple(children) for did, children in found.items()}
 
     def undone(self, dataset: str, made_by: MadeBy) -> list[str]:
-        child = _file.alias("child")
-        done = sa.exists().where(_parent.c.parent_id == _file.c.id, _parent.c.child_id == child.c.id, _made_by(child, made_by))
-        query = (
-            sa.select(_file.c.did)
-            .join(_member, _member.c.file_id == _file.c.id)
-            .join(_dataset, _dataset.c.id == _member.c.dataset_id)
-            .where(_dataset.c.did == dataset, _file.c.retired.is_(False), ~done)
-        )
         with self._database.read() as connection:
+            of_dataset = _undone(_member.c.dataset_id == self._dataset_id(connection, dataset), made_by)
+            query = sa.select(_file.c.did).join(of_dataset, of_dataset.c.file_id == _file.c.id).where(_file.c.retired.is_(False))
             return sorted(connection.execute(query).scalars())
+
+    def datasets(self, pattern: str) -> list[str]:
+        with self._database.read() as connection:
+            return sorted(did for did in connection.execute(sa.select(_dataset.c.did)).scalars() if matches(did, pattern))
+
+    def left(self, dataset: str, made_by: MadeBy, mark: str | None = None, known: Callable[[], Set[str]] = frozenset) -> Left | None:
+        m, c = _member.c, _file.c
+        version = self._database.change_mark()
+        if mark is not None and self._marks.get(dataset) == (version, mark):
+            return None
+        with self._database.read() as connection:
+            dataset_id = self._dataset_id(connection, dataset)
+            counted = sa.select(sa.func.count(), sa.func.coalesce(sa.func.max(m.file_id), 0)).where(m.dataset_id == dataset_id)
+            files, last = connection.execute(counted).one()
+            self._marks[dataset] = (version, f"{files}/{last}")
+            if mark == f"{files}/{last}":
+                return None
+            files_before, last_before = map(int, mark.split("/")) if mark else (0, 0)
+            joined = connection.execute(sa.select(sa.func.count()).where(m.dataset_id == dataset_id, m.file_id > last_before)).scalar_one()
+            # A file may also join that was declared before, into another dataset: then all have to be looked at again.
+            whole = mark is None or joined != files - files_before
+            wanted = _undone(sa.and_(m.dataset_id == dataset_id, *([] if whole else [m.file_id > last_before])), made_by)
+            query = sa.select(c.did, c.size_bytes, c.adler32, c.retired, c.metadata, c.declared_at)
+            query = query.join(wanted, wanted.c.file_id == c.id).where(c.retired.is_(False)).order_by(c.id)
+            entries = {row.did: Entry(**row._mapping) for row in connection.execute(query)}
+        return Left(frozenset(entries), entries, f"{files}/{last}", whole)
+
+    def _dataset_id(self, connection: sa.Connection, did: str) -> int:
+        """The dataset's id; that of none (0) if there is no such dataset."""
+        return connection.execute(sa.select(_dataset.c.id).where(_dataset.c.did == did)).scalar_one_or_none() or 0
 
     def members(self, dataset: str) -> dict[str, Entry]:
         c = _file.c
@@ -250,11 +285,27 @@ class EmbeddedCatalog:
     def replicas_of(self, dataset: str) -> list[str]:
         return sorted(self.members(dataset).keys() & self.places(list(self.members(dataset))).keys())
 
+    def find(self, dids: Sequence[str]) -> dict[str, tuple[Found, ...]]:
+        return {did: (Found(self._rse, place),) for did, place in self.places(dids).items()}
+
+    def recall(self, recall: Recall) -> RuleState:
+        raise ConfigError(f"{self.name}: has no tape to read back from: `inputs.recall` needs Rucio")
+
+    def recalled(self, recall: Recall) -> RuleState | None:
+        return None
+
     def places(self, dids: Sequence[str]) -> dict[str, str]:
         """The path of each file's replica here; files without are absent."""
         query = sa.select(_file.c.did, _replica.c.path).join(_replica, _replica.c.file_id == _file.c.id).where(_replica.c.rse == self._rse)
         with self._database.read() as connection:
             return {did: path for part in _parts(dids) for did, path in connection.execute(query.where(_file.c.did.in_(part)))}
+
+
+def _undone(members: sa.ColumnElement[bool], made_by: MadeBy) -> sa.Subquery:
+    """The files (`file_id`) of these members that have no such child. The members come first: the files' own rows are many times larger."""
+    child = _file.alias("child")
+    done = sa.exists().where(_parent.c.parent_id == _member.c.file_id, _parent.c.child_id == child.c.id, _made_by(child, made_by))
+    return sa.select(_member.c.file_id).where(members, ~done).subquery("undone")
 
 
 def _parts(items: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 
+from declare_daemon.catalogs import metacat_queries as mql
 from declare_daemon.catalogs.metacat_answers import GarbledError, Refusal, plain
+from declare_daemon.catalogs.metacat_queries import CAMPAIGN_KEYS, STAGE_KEY, VERSION_KEY, Mark
 from declare_daemon.catalogs.protocol import (
     AS_CONFIGURED,
     BATCH,
@@ -28,8 +31,10 @@ from declare_daemon.catalogs.protocol import (
     Entry,
     Finding,
     Keeping,
+    Left,
     Wanted,
     disagreements,
+    matches,
 )
 from dune_prompt.errors import ConfigError, ConflictError, DataError, DunePromptError, TransientError
 from dune_prompt.records import FileRecord, MadeBy, split_did
@@ -40,14 +45,10 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-# The DAQ's sidecars spell the first one, everybody else the second.
-CAMPAIGN_KEYS = ("DUNE.campaign", "dune.campaign")
-VERSION_KEY, STAGE_KEY = "core.application.version", "core.application.name"
-
-NAME_IN_QUERY = re.compile(r"[A-Za-z0-9_./-]+:[A-Za-z0-9_./-]+")
-VALUE_IN_QUERY = re.compile(r"[A-Za-z0-9_.+-]+")
 UNKNOWN_PARENT = "Can not get file id for parent: "
 NAME_OF_TRIAL = "dune-prompt-check"
+# Between our clock and the server's, and between a file's time and the commit of its transaction.
+MARGIN_S = 900.0
 
 
 class MetacatCatalog:
@@ -94,17 +95,69 @@ class MetacatCatalog:
 
     def members(self, dataset: str) -> dict[str, Entry]:
         with self._asking(f"list {dataset}"):
-            found = _list(self._client.query(f"files from {_name(dataset)}", include_retired_files=True))
+            found = _list(self._client.query(mql.files_of(dataset), include_retired_files=True))
             return {entry.did: entry for entry in map(_entry, found)}
 
     def undone(self, dataset: str, made_by: MadeBy) -> list[str]:
-        files = f"files from {_name(dataset)}"
-        campaign = " or ".join(f"{key} = {_value(made_by.campaign)}" for key in CAMPAIGN_KEYS)
-        made = f"({campaign}) and {VERSION_KEY} = {_value(made_by.version)} and {STAGE_KEY} = {_value(made_by.stage)}"
-        # Through the children of the dataset, so that its size decides how long this takes, and not that of the catalogue.
-        query = f"{files} - parents(children({files}) where {made})"
         with self._asking(f"tell what is undone in {dataset}"):
-            return sorted(_did(item) for item in _list(self._client.query(query)))
+            return sorted(_did(item) for item in _list(self._client.query(mql.undone(dataset, made_by))))
+
+    def datasets(self, pattern: str) -> list[str]:
+        with self._asking(f"list the datasets {pattern}"):
+            if "*" not in pattern:
+                return [pattern] if self._dataset(pattern) is not None else []
+            found = map(_did, _list(self._client.query(mql.datasets_like(pattern))))
+            return sorted(did for did in found if matches(did, pattern))
+
+    def left(self, dataset: str, made_by: MadeBy, mark: str | None = None, known: Callable[[], Set[str]] = frozenset) -> Left | None:
+        """As the protocol says. Unless files left the dataset, or joined it that were declared long before, one question is about those
+        declared lately, however large the dataset is."""
+        with self._asking(f"tell what is left of {dataset}"):
+            answer = self._dataset(dataset)
+            files = 0 if answer is None else int(answer["file_count"])
+            before = Mark.read(mark)
+            if before is not None and before.files == files:
+                return None
+            since = time.time() - MARGIN_S
+            if not files:
+                return Left(frozenset(), {}, Mark(0, since, 0).text)
+            if before is not None and files > before.files:
+                lately = self._members(dataset, before.since)
+                if len(lately) - before.lately >= files - before.files:
+                    return self._left_lately(dataset, made_by, before, since, lately)
+            now_lately = len(self._members(dataset, since, with_metadata=False))
+            entries = self._undone_entries(dataset, made_by, known())
+        return Left(frozenset(entries), entries, Mark(files, since, now_lately).text)
+
+    def _dataset(self, did: str) -> Any:
+        """What MetaCat tells of a dataset, with the number of files that queries find in it; None if there is none."""
+        try:
+            return self._client.get_dataset(mql.name(did), exact_file_count=True)
+        except Refusal as refusal:
+            if refusal.is_missing_dataset:
+                return None
+            raise
+
+    def _left_lately(self, dataset: str, made_by: MadeBy, before: Mark, since: float, lately: Sequence[Entry]) -> Left:
+        undone = {_did(item) for item in _list(self._client.query(mql.undone(dataset, made_by, since=before.since)))}
+        entries = {entry.did: entry for entry in lately if entry.did in undone}
+        files = before.files + len(lately) - before.lately
+        still_lately = sum(1 for entry in lately if entry.declared_at is None or entry.declared_at >= since)
+        return Left(frozenset(entries), entries, Mark(files, since, still_lately).text, whole=False)
+
+    def _members(self, dataset: str, since: float, *, with_metadata: bool = True) -> list[Entry]:
+        """The files of `dataset` that were declared since."""
+        found = _list(self._client.query(mql.files_of(dataset, since=since), with_metadata=with_metadata))
+        return [_entry(item) for item in found]
+
+    def _undone_entries(self, dataset: str, made_by: MadeBy, known: Set[str]) -> dict[str, Entry]:
+        """All that is undone, in one query; where most of it is known already, without metadata, and these only for the few others."""
+        query = mql.undone(dataset, made_by)
+        if not known:
+            return {entry.did: entry for entry in map(_entry, _list(self._client.query(query, with_metadata=True)))}
+        entries = {entry.did: entry for entry in map(_entry, _list(self._client.query(query)))}
+        unknown = [_named(did) for did in entries if did not in known]
+        return entries | {entry.did: entry for entry in map(_entry, self._files(unknown, with_metadata=True))}
 
     # -- files ---------------------------------------------------------------------------------------------------------
 
@@ -316,7 +369,9 @@ def _entry(item: Mapping[str, Any]) -> Entry:
     """A file as MetaCat tells of it; others' files may lack what ours have."""
     size = item.get("size")
     adler32 = _adler32(item.get("checksums") or {})
-    return Entry(_did(item), -1 if size is None else int(size), adler32, bool(item.get("retired")), item.get("metadata") or {}, item["fid"])
+    metadata, created = item.get("metadata") or {}, item.get("created_timestamp")
+    declared_at = None if created is None else float(created)
+    return Entry(_did(item), -1 if size is None else int(size), adler32, bool(item.get("retired")), metadata, item["fid"], declared_at)
 
 
 def _adler32(checksums: Mapping[str, Any]) -> str:
@@ -380,17 +435,3 @@ def _which(records: Sequence[FileRecord]) -> str:
 
 def _no_namespace(namespace: str) -> str:
     return f"namespace {namespace} does not exist: who may (`metacat namespace create`) makes it, owned by us or by a role of ours"
-
-
-def _name(did: str) -> str:
-    """A dataset's name in a query."""
-    if not NAME_IN_QUERY.fullmatch(did):
-        raise DataError(f"{did[:80]!r} is no name of a dataset in MetaCat")
-    return did
-
-
-def _value(text: str) -> str:
-    """A value in a query; MetaCat does not escape what it passes on to its database."""
-    if not VALUE_IN_QUERY.fullmatch(text):
-        raise ConfigError(f"metacat: {text[:80]!r} cannot be asked for: letters, digits, '_', '.', '+', '-' only")
-    return f'"{text}"'

@@ -13,7 +13,7 @@ A batch refused with `DataError` or `ConflictError` is halved by the caller unti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,7 +29,8 @@ OUTPUT_STATUS, RECORDED, CONFIRMED = "dune.output_status", "recorded", "confirme
 class Entry:
     """A file as a catalogue has it. A retired file keeps its name for ever but is no longer found by queries.
 
-    `fid` is the catalogue's own identity of the file, None if it has none.
+    `fid` is the catalogue's own identity of the file, None if it has none; `declared_at` when it was entered, in seconds since the Unix
+    epoch, None where the catalogue does not say.
     """
 
     did: str
@@ -38,10 +39,25 @@ class Entry:
     retired: bool = False
     metadata: dict[str, Any] = field(default_factory=dict)
     fid: str | None = None
+    declared_at: float | None = field(default=None, compare=False)
 
     def agrees_with(self, record: FileRecord) -> bool:
         """Whether it is the same file: same size, same checksum, not retired."""
         return not self.retired and (self.size_bytes, self.adler32) == (record.size_bytes, record.adler32)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left to do of a dataset.
+
+    `dids`: the files without a child, of the whole dataset, or (not `whole`) of those that joined it since an earlier answer.
+    `entries`: these files with their metadata; the caller's `known` ones may be missing. `mark`: how far the dataset was looked at.
+    """
+
+    dids: frozenset[str]
+    entries: dict[str, Entry]
+    mark: str
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +103,39 @@ class Copies:
     def complete(self) -> bool:
         """Whether a copy is known and every rule is satisfied."""
         return bool(self.places) and all(state == "OK" for state in self.rules.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A copy of a file, wherever it is. `place`: a path or a `root://` address, empty where there is none that we can read; `tape`: it has
+    to be read back first."""
+
+    rse: str
+    place: str
+    tape: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Files to be read back from tape together, as a dataset of their own with one rule. The same recall may be asked for again.
+
+    `rse`: RSE expression of the disk they go to; `lifetime_s`: how long they are kept there.
+    """
+
+    dataset: str
+    dids: tuple[str, ...]
+    rse: str
+    lifetime_s: float
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """How far a rule is: "OK", or what it waits for; `error` is what the catalogue says of the trouble it has."""
+
+    id: str
+    state: str
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +203,19 @@ class MetadataCatalog(Catalog, Protocol):
     def undone(self, dataset: str, made_by: MadeBy) -> list[str]:
         """The files of `dataset`, sorted, that have no such child; retired files are not listed, an unknown dataset has none."""
 
+    def datasets(self, pattern: str) -> list[str]:
+        """The datasets there are whose DID fits `pattern`, sorted; at most one `*` in it stands for any text, such as a run.
+
+        A catalogue that cannot list its datasets gives back the pattern, which `left` then takes for one dataset.
+        """
+
+    def left(self, dataset: str, made_by: MadeBy, mark: str | None = None, known: Callable[[], Set[str]] = frozenset) -> Left | None:
+        """The files of `dataset` that have no such child; with the `mark` of an earlier answer only those that joined since, where the
+        catalogue can tell. None: nothing has joined or left the dataset since `mark`, which is cheap to find out.
+
+        `known`: gives the files whose entry the caller has, if that is needed.
+        """
+
     def members(self, dataset: str) -> dict[str, Entry]:
         """The files of `dataset`, without metadata; an unknown dataset has none."""
 
@@ -187,6 +249,19 @@ class ReplicaCatalog(Catalog, Protocol):
 
     def replicas_of(self, dataset: str) -> list[str]:
         """The DIDs of the files in `dataset`, sorted; an unknown dataset has none."""
+
+    def find(self, dids: Sequence[str]) -> dict[str, tuple[Found, ...]]:
+        """All available copies of these files, those at our own storage element first, tape last; files without any are absent."""
+
+    def recall(self, recall: Recall) -> RuleState:
+        """Ask for files to be read back from tape; one that was asked for before is found again.
+
+        Raises:
+            ConfigError: the catalogue has no tape, or we may not.
+        """
+
+    def recalled(self, recall: Recall) -> RuleState | None:
+        """How far a recall is; None if there is no rule for it (any more)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +303,12 @@ class Catalogs:
         for catalog in self.all:
             for part in catalog.parts:
                 part.close()
+
+
+def matches(did: str, pattern: str) -> bool:
+    """Whether a DID fits a pattern with at most one `*`."""
+    start, star, end = pattern.partition("*")
+    return did == pattern if not star else did.startswith(start) and did.endswith(end) and len(did) >= len(start) + len(end)
 
 
 def disagreements(entries: Mapping[str, Entry], records: Iterable[FileRecord]) -> dict[str, str]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from functools import cached_property
+from functools import cached_property, partial
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from declare_daemon.catalogs.protocol import AS_CONFIGURED, BATCH, Copies, Finding, Keeping, Replica, Wanted
+from declare_daemon.catalogs.protocol import AS_CONFIGURED, BATCH, Copies, Finding, Found, Keeping, Recall, Replica, RuleState, Wanted
 from declare_daemon.catalogs.rucio_errors import MISMATCH, NO_DATASET, Refused
 from declare_daemon.catalogs.rucio_rows import Contents, ReplicaRows
-from declare_daemon.catalogs.rucio_storage import StorageElement
-from dune_prompt.errors import ConfigError, ConflictError, DataError, DunePromptError
+from declare_daemon.catalogs.rucio_storage import StorageElement, readable
+from dune_prompt.errors import ConfigError, ConflictError, DataError, DunePromptError, TransientError
 from dune_prompt.records import ADLER32, split_did
 from dune_prompt.settings.catalogs import RucioSettings
 
@@ -263,6 +263,60 @@ class RucioCatalog:
                 return []
             raise refused.error(f"files of dataset {dataset}") from None
 
+    def find(self, dids: Sequence[str]) -> dict[str, tuple[Found, ...]]:
+        try:
+            rows = self._replicas(list(dict.fromkeys(dids)))
+        except Refused as refused:
+            raise refused.error(f"copies of {len(dids)} files") from None
+        found = {_did(row): self._copies_of(row) for row in rows}
+        return {did: copies for did, copies in found.items() if copies}
+
+    def _copies_of(self, row: Mapping[str, Any]) -> tuple[Found, ...]:
+        tapes = {info["rse"] for info in row["pfns"].values() if info["type"] == "TAPE"}
+        copies = [Found(rse, readable(pfns), rse in tapes) for rse, pfns in _available(row).items()]
+        return tuple(sorted(copies, key=lambda copy: (copy.tape, copy.rse != self._settings.rse, copy.rse)))
+
+    # -- recalls -----------------------------------------------------------------------------------------------------------
+
+    def recall(self, recall: Recall) -> RuleState:
+        """The files become a dataset of their own, which is gone some time after its rule, and the rule is made when they are all in it: so
+        it needs no second look of the server at the dataset."""
+        scope, name = split_did(recall.dataset)
+        if (known := self.recalled(recall)) is not None:
+            return known
+        lifetime = round(recall.lifetime_s)
+        rule = {"account": self._account, "copies": 1, "rse_expression": recall.rse, "grouping": "DATASET", "lifetime": lifetime}
+        try:
+            self._make_recalled_dataset(scope, name, 2 * lifetime)
+            for part in _parts(_split(recall.dids)):
+                attachment = {"scope": scope, "name": name, "dids": list(part)}
+                self._connection.ask(partial(_attach_all, attachment))
+            self._add_rule(recall.dataset, rule | {"comment": recall.comment[:255] or None})
+        except Refused as refused:
+            raise refused.error(f"recalling {len(recall.dids)} files as {recall.dataset}") from None
+        if (made := self.recalled(recall)) is None:
+            raise TransientError(f"rucio: took the rule for {recall.dataset} but does not show it")
+        return made
+
+    def _make_recalled_dataset(self, scope: str, name: str, lifetime_s: int) -> None:
+        try:
+            self._connection.ask(lambda client: client.add_dataset(scope, name, lifetime=lifetime_s))
+        except Refused as refused:
+            if not refused.already_there:
+                raise
+
+    def recalled(self, recall: Recall) -> RuleState | None:
+        scope, name = split_did(recall.dataset)
+        keys = ("id", "account", "rse_expression", "state")
+        try:
+            rules = self._connection.rows(lambda client: client.list_did_rules(scope, name), *keys)
+        except Refused as refused:
+            if refused.kind == NO_DATASET:
+                return None
+            raise refused.error(f"the rule of {recall.dataset}") from None
+        ours = [rule for rule in rules if (rule["account"], rule["rse_expression"]) == (self._account, recall.rse)]
+        return next((RuleState(rule["id"], str(rule["state"]), rule.get("error")) for rule in ours), None)
+
     def _replicas_at(self, dataset: str, rse: str, changed_after: float | None) -> dict[str, Contents]:
         """Size and checksum as the rows of the replicas at `rse` have them. Rucio tells them only of the files of a dataset."""
         scope, name = split_did(dataset)
@@ -340,6 +394,11 @@ def _check_contents(replicas: Sequence[Replica]) -> None:
 
 def _contents(replica: Replica) -> Contents:
     return replica.size_bytes, replica.adler32
+
+
+def _attach_all(attachment: dict[str, Any], client: Any) -> bool:
+    """Put files that are there into a dataset; those that are in it already stay."""
+    return bool(client.add_files_to_datasets([attachment], ignore_duplicate=True))
 
 
 def _file(replica: Replica, pfn: str | None) -> dict[str, Any]:

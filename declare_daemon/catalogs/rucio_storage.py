@@ -49,6 +49,12 @@ def below(prefix: str, place: str) -> str | None:
     return place[len(start) :] if place.startswith(start) and len(place) > len(start) else None
 
 
+def readable(pfns: Sequence[str]) -> str:
+    """The place of a copy for whoever reads it: its `root://` address, else its path on a mounted file system, else none ('')."""
+    places = {scheme: pfn for pfn in reversed(pfns) for scheme in REACHABLE if pfn.startswith(f"{scheme}://")}
+    return next((normal(places[scheme]) for scheme in ("root", "xroot", "file") if scheme in places), "")
+
+
 def join(prefix: str, path: str) -> str:
     return f"{prefix.rstrip('/')}/{path}"
 

@@ -9,15 +9,13 @@ What of it differs from the other catalogues:
 * Of a retired file it is told by `retired_date` in the metadata, or not at all: then it is unknown here, and declaring it again either is
   refused as taken (`ConflictError`) or makes a new file of that name.
 * A location is a folder with a prefix that names the storage (`cern-eos:/eos/…`).
-
-Queries leave out files without location unless they ask for `availability anylocation`, and in a subquery that has to be said again.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -33,13 +31,18 @@ from declare_daemon.catalogs.protocol import (
     Copies,
     Entry,
     Finding,
+    Found,
     Keeping,
+    Left,
+    Recall,
     Replica,
+    RuleState,
     Wanted,
     disagreements,
 )
 from declare_daemon.catalogs.sam_check import findings
 from declare_daemon.catalogs.sam_clients import Form, SamClient, open_client
+from declare_daemon.catalogs.sam_dims import ANYWHERE, in_dataset, made, quoted, selection, undone
 from declare_daemon.catalogs.sam_metadata import (
     DATASET,
     checksum_of,
@@ -50,6 +53,7 @@ from declare_daemon.catalogs.sam_metadata import (
     parameter,
     to_sam,
 )
+from declare_daemon.sidecar import seconds
 from dune_prompt.errors import ConfigError, ConflictError, DataError, TransientError
 from dune_prompt.records import FileRecord, MadeBy, split_did
 from dune_prompt.settings.catalogs import SamSettings
@@ -58,7 +62,8 @@ from dune_prompt.settings.paths import XROOTD
 # File names in one query: SAM's parser takes longer and longer with each.
 NAMES_IN_QUERY = 100
 
-ANYWHERE = "with availability anylocation"
+# Storages whose files have to be staged first.
+TAPE_PREFIXES = frozenset({"enstore", "castor", "cta", "tape"})
 
 # What SAM adds to a location: state of a tape copy, or where on the tape it is.
 _ADDED = re.compile(r"\([^()]*\)$")
@@ -188,8 +193,8 @@ class SamCatalog:
             asked[split_did(did)[1]].append(did)
         names: list[str] = []
         for part in _parts(list(asked), NAMES_IN_QUERY):
-            of_these = f"file_name {','.join(map(_quoted, part))} {ANYWHERE}"
-            names += self._query(f"ischildof:( {of_these} ) and {_made_by(made_by)} {ANYWHERE}")
+            of_these = f"file_name {','.join(map(quoted, part))} {ANYWHERE}"
+            names += self._query(f"ischildof:( {of_these} ) and {made(made_by)} {ANYWHERE}")
         found: dict[str, set[str]] = defaultdict(set)
         for form in self._named(list(dict.fromkeys(names))):
             for parent in form.get("parents") or []:
@@ -199,15 +204,40 @@ class SamCatalog:
 
     def undone(self, dataset: str, made_by: MadeBy) -> list[str]:
         namespace = split_did(dataset)[0]
-        done = f"isparentof:( {_made_by(made_by)} {ANYWHERE} )"
-        return sorted(f"{namespace}:{name}" for name in self._query(f"{_in(dataset)} minus {done} {ANYWHERE}"))
+        return sorted(f"{namespace}:{name}" for name in self._query(f"{undone(in_dataset(dataset), made_by)} {ANYWHERE}"))
+
+    def datasets(self, pattern: str) -> list[str]:
+        # It has no list of them: the parameter of the files is asked for with the pattern.
+        return [pattern]
+
+    def left(self, dataset: str, made_by: MadeBy, mark: str | None = None, known: Callable[[], Set[str]] = frozenset) -> Left | None:
+        """As the protocol says, always about the whole dataset: SAM's dates of files have no more than a day's precision in queries."""
+        files = selection(dataset)
+        counted = self._counted(f"{files} {ANYWHERE}")
+        if mark == str(counted):
+            return None
+        names = self._query(f"{undone(files, made_by)} {ANYWHERE}") if counted else []
+        namespace, has = split_did(dataset)[0], known() if names else frozenset()
+        there = {did for name in names if (did := f"{namespace}:{name}") in has}
+        entries = {}
+        for form in self._named([name for name in names if f"{namespace}:{name}" not in has]):
+            did = f"{namespace_of(form) or namespace}:{form['file_name']}"
+            if did.startswith(f"{namespace}:"):
+                entries[did] = _entry(did, form, with_metadata=True)
+        return Left(frozenset(there | entries.keys()), entries, str(counted))
+
+    def _counted(self, dims: str) -> int:
+        try:
+            return self._client.count(dims)
+        except Refusal as refusal:
+            raise ConfigError(f"SAM: does not understand {dims[:200]!r}: {refusal}") from None
 
     def members(self, dataset: str) -> dict[str, Entry]:
         return {did: _entry(did, form, with_metadata=False) for did, form in self._members(dataset).items()}
 
     def _members(self, dataset: str, *, locations: bool = False) -> dict[str, Form]:
         namespace = split_did(dataset)[0]
-        names = self._query(f"{_in(dataset)} {ANYWHERE}")
+        names = self._query(f"{in_dataset(dataset)} {ANYWHERE}")
         return {f"{namespace}:{form['file_name']}": form for form in self._named(names, locations=locations)}
 
     def retire(self, dids: Sequence[str]) -> None:
@@ -266,6 +296,24 @@ class SamCatalog:
     def replicas_of(self, dataset: str) -> list[str]:
         forms = self._members(dataset, locations=True)
         return sorted(did for did, form in forms.items() if any(map(self._is_ours, _locations(form))))
+
+    def find(self, dids: Sequence[str]) -> dict[str, tuple[Found, ...]]:
+        found = {}
+        for did, form in self._forms(dids, locations=True).items():
+            copies = [self._found(location, str(form["file_name"])) for location in _locations(form)]
+            if copies:
+                found[did] = tuple(sorted(copies, key=lambda copy: (copy.tape, copy.rse != self._settings.location, copy.rse)))
+        return found
+
+    def _found(self, location: str, name: str) -> Found:
+        prefix, _, folder = location.partition(":")
+        return Found(f"{prefix}:", f"{folder.rstrip('/')}/{name}", tape=prefix.lower() in TAPE_PREFIXES)
+
+    def recall(self, recall: Recall) -> RuleState:
+        raise ConfigError("SAM: does not read files back from tape: `inputs.recall` needs Rucio")
+
+    def recalled(self, recall: Recall) -> RuleState | None:
+        return None
 
     def _is_ours(self, location: str) -> bool:
         return bool(self._settings.location) and location.startswith(str(self._settings.location))
@@ -348,7 +396,15 @@ def _entry(did: str, form: Form, *, with_metadata: bool) -> Entry:
         retired=is_retired(form),
         metadata=metadata_of(form) if with_metadata else {},
         fid=str(form["file_id"]) if form.get("file_id") is not None else None,
+        declared_at=_declared_at(form),
     )
+
+
+def _declared_at(form: Form) -> float | None:
+    try:
+        return seconds(form["create_date"], "SAM")
+    except (DataError, KeyError):
+        return None
 
 
 def _did(form: Form, otherwise: str) -> str:
@@ -360,22 +416,6 @@ def _locations(form: Form) -> list[str]:
     items: list[Any] = form.get("locations") or []
     texts = [item if isinstance(item, str) else str(item.get("full_path") or item.get("location") or "") for item in items]
     return [_ADDED.sub("", text).rstrip("/") for text in texts if text]
-
-
-def _in(dataset: str) -> str:
-    return f"{DATASET.lower()} {_quoted(dataset)}"
-
-
-def _made_by(made_by: MadeBy) -> str:
-    campaign = parameter("dune.campaign").lower()
-    return f"{campaign} {_quoted(made_by.campaign)} and version {_quoted(made_by.version)} and application {_quoted(made_by.stage)}"
-
-
-def _quoted(value: str) -> str:
-    """A value in a query. There is no way to write a quote within quotes of the same kind."""
-    if "'" in value or not value.isascii():
-        raise ConfigError(f"SAM: {value!r} cannot be asked for")
-    return f"'{value}'"
 
 
 def _parts(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:

@@ -26,7 +26,7 @@ def command(site_path: Path, verbose: bool) -> None:
 
     from campaign.engine import Engine
     from campaign.installation import open_installation
-    from campaign.launchers.local import LocalLauncher
+    from campaign.launchers import open_launchers
     from campaign.service.api import create_router
     from campaign.service.loop import StepLoop
     from campaign.service.tokens import Tokens
@@ -37,7 +37,7 @@ def command(site_path: Path, verbose: bool) -> None:
     log.configure(verbose=verbose)
     installation = open_installation(site_path, time.time())
     site, store = installation.site, installation.store
-    engine = Engine(installation, {"local": LocalLauncher()})
+    engine = Engine(installation, open_launchers(site))
     tokens = Tokens(store, site.workspace)
     loop = StepLoop(engine, site.service.interval)
     router = create_router(engine, tokens, loop.wake)
@@ -64,6 +64,7 @@ def command(site_path: Path, verbose: bool) -> None:
         server.run(sockets=[listening])
     finally:
         loop.stop()
+        engine.close()
         if not loop.lost.is_set():
             installation.lease.release()
         store.close()

@@ -103,6 +103,9 @@ def unit_texts(
             raise ValueError(f"{program[0]!r} has a quote or a backslash in it: systemd does not run such a program")
         texts = {f"dune-prompt-{name}": render(f"systemd/{name}.j2", **values) for name in ("declare.service", "serve.service")}
         texts |= {f"dune-prompt-check.{ending}": render(f"systemd/check.{ending}.j2", **values) for ending in ("service", "timer")}
+        if site.probe is not None:
+            for ending in ("service", "timer"):
+                texts[f"dune-prompt-probe.{ending}"] = render(f"systemd/probe.{ending}.j2", **values, probe=site.probe)
         for kind in kinds:
             renewal = RENEWALS[kind]
             earlier = kinds[: kinds.index(kind)] if kind is Kind.METACAT else []

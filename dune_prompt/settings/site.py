@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, HttpUrl, model_validator
 
 from dune_prompt.settings.catalogs import CatalogSettings, EmbeddedCatalogSettings
+from dune_prompt.settings.launchers import LauncherSettings, LocalLauncherSettings
 from dune_prompt.settings.paths import XROOTD, FilePath, StoragePath
+from dune_prompt.settings.probe import ProbeSettings
 from dune_prompt.settings.units import DurationS, Fraction, SizeBytes
 from dune_prompt.settings.yaml_file import Strict, load_yaml
 
@@ -108,18 +110,14 @@ class DaemonSettings(Strict):
     )
 
 
-class LocalLauncherSettings(Strict):
-    """Jobs as processes of this machine."""
-
-    kind: Literal["local"] = Field(description="which batch system")
-
-
 class SlotSettings(Strict):
     """How many jobs may run at once."""
 
     min: int = Field(1, ge=0, description="jobs allowed whatever the backlog")
     max: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="jobs allowed at most; default: the machine's cores")
-    backlog_goal: int = Field(1, ge=1, description="waiting tasks that one slot is expected to work off")
+    backlog_goal: int = Field(1, ge=1, description="open tasks that one slot is expected to work off")
+    drain_within: DurationS = Field(1800.0, gt=0, description="time in which the backlog is to be worked off, at the job time measured")
+    hold: DurationS = Field(300.0, description="fewer slots are wanted only after fewer were enough for this long")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -142,7 +140,12 @@ class Site(Strict):
     store: str | None = Field(None, description="database of ledger and journal; default: SQLite in the workspace")
     service: ServiceSettings = Field(default_factory=ServiceSettings, description="the service")
     daemon: DaemonSettings = Field(default_factory=DaemonSettings, description="the declare daemon")
-    launchers: tuple[LocalLauncherSettings, ...] = Field((LocalLauncherSettings(kind="local"),), description="batch systems, in order")
+    launchers: tuple[LauncherSettings, ...] = Field(
+        (LocalLauncherSettings(kind="local"),),
+        min_length=1,
+        description="batch systems, in order of preference; the next one takes over while one is out",
+    )
+    probe: ProbeSettings | None = Field(None, description="a small known file sent through the whole chain regularly; default: none")
     slots: SlotSettings = Field(default_factory=SlotSettings, description="how many jobs run at once")
 
     @model_validator(mode="after")
@@ -152,6 +155,13 @@ class Site(Strict):
             raise ValueError(f"two streams are called {', '.join(sorted(twice))}")
         if unknown := set(self.buffer.sacrifice) - set(names):
             raise ValueError(f"buffer.sacrifice: there is no stream {', '.join(sorted(unknown))}")
+        return self
+
+    @model_validator(mode="after")
+    def _launchers_once(self) -> Self:
+        kinds = [launcher.kind for launcher in self.launchers]
+        if twice := {kind for kind in kinds if kinds.count(kind) > 1}:
+            raise ValueError(f"launchers: {', '.join(sorted(twice))} is listed twice")
         return self
 
     @model_validator(mode="after")

@@ -22,6 +22,8 @@ event_table = sa.Table(
     sa.Column("message", sa.Text),
 )
 
+_INSERT = sa.insert(event_table)
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -39,4 +41,4 @@ class Event:
 def record_events(connection: sa.Connection, events: Sequence[Event]) -> None:
     """Write `events` in the transaction of what they tell."""
     if events:
-        connection.execute(sa.insert(event_table), [asdict(event) for event in events])
+        connection.execute(_INSERT, [asdict(event) for event in events])

@@ -23,6 +23,8 @@ lease_table = sa.Table(
     sa.Column("expires_at", sa.Float, nullable=False),
 )
 
+_TOKEN = sa.select(lease_table.c.token).where(lease_table.c.name == sa.bindparam("of"))
+
 
 class LeaseHeldError(ConflictError):
     """Another process does this work now."""
@@ -68,7 +70,7 @@ class Lease:
         Raises:
             LeaseLostError: another process has taken over.
         """
-        token = connection.execute(sa.select(lease_table.c.token).where(lease_table.c.name == self.name)).scalar_one_or_none()
+        token = connection.execute(_TOKEN, {"of": self.name}).scalar_one_or_none()
         if token != self.token:
             raise LeaseLostError(f"{self.name}: another process took over")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import zlib
 
 from dune_prompt.records import write_json
@@ -15,11 +16,13 @@ _NUMBERS = re.compile(r"_run(?P<run>\d{6})_(?P<index>\d{4})_")
 
 
 def run(context: StageContext) -> StageResult:
-    """Write a small output that depends on the raw file's name and size alone, and an empty quality file."""
+    """Write a small output that depends on the raw file's name and size alone, and an empty quality file, after `seconds`."""
     watch = Stopwatch()
     found = _NUMBERS.search(context.raw.name)
     size_bytes = context.raw_path().stat().st_size
     name = derived_name(context, "gauss", "txt")
+    if seconds := float(context.settings.get("seconds", 0.0)):
+        time.sleep(seconds)
     text = f"{context.raw.name} {size_bytes}"
     (context.output_dir / name).write_text(f"noop {text} {zlib.crc32(text.encode()):08x}\n")
     write_sidecar(context, name, what="gauss", data_tier=str(context.payload.outputs["data_tier"]), file_format="txt")

@@ -1,6 +1,7 @@
 """`nf_sp`: the first stage. It chooses the payload; only the payload that runs is imported.
 
-Settings in the campaign file: `payload` (numpy, noop), `gain_mV_per_fC` (14.0 or 7.8), `keep` (nf: also keep the filtered waveforms).
+Settings in the campaign file: `payload` (numpy, noop), `gain_mV_per_fC` (14.0 or 7.8), `keep` (nf: also keep the filtered waveforms),
+`seconds` (how long noop takes).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from campaign.engine import Engine
 from campaign.installation import Installation, open_installation
-from campaign.launchers.protocol import Job, JobStatus, Seen
+from campaign.launchers.protocol import Job, JobStatus, Seen, Submission
 from campaign.ledger import tasks as ledger_tasks
 from campaign.ledger.tasks import Task
 from declare_daemon.journal import FileState
@@ -41,6 +41,7 @@ layout: LAYOUT
 stages: {nf_sp: {payload: noop, lifetime: 60s, memory: 1GB}}
 outputs: {namespace: hd-protodune-det-reco, data_tier: decoded-raw}
 retries: 2
+poison: {last: 1000}
 """
 
 Outcome = Callable[[Assignment], tuple[list[dict[str, Any]], dict[str, str]]]
@@ -51,15 +52,17 @@ class ScriptedLauncher:
     """A batch system in memory. `outcome` makes the stage reports of a job when the test ends it."""
 
     name: str = "local"
+    answers_later: bool = False
     jobs: dict[str, Job] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
     gone: dict[str, JobStatus] = field(default_factory=dict)
     away: bool = False
     refuse: bool = False
 
-    def submit(self, jobs: Sequence[Job]) -> Mapping[str, str]:
+    def submit(self, submission: Submission) -> Mapping[str, str]:
         if self.refuse:
             raise TransientError("the batch system takes no jobs")
+        jobs = submission.jobs
         for job in jobs:
             self.jobs[job.attempt] = job
         return {job.attempt: f"handle-{job.attempt}" for job in jobs}
@@ -78,6 +81,13 @@ class ScriptedLauncher:
     def kill(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             self.gone[job.attempt] = JobStatus(Seen.GONE)
+
+    def fetch_log(self, job: Job) -> None:
+        """There is none."""
+
+    def available(self) -> None:
+        if self.away:
+            raise TransientError("the batch system does not answer")
 
     def something_ended(self) -> bool:
         return bool(self.gone)

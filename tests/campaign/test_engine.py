@@ -31,7 +31,7 @@ def work_off(house: Any, now: float = NOW, rounds: int = 30) -> float:
 def test_a_verified_file_becomes_one_job_and_is_done_when_its_outputs_are_declared(house: Any) -> None:
     house.arrive(1)
     house.engine.step(NOW)
-    assert house.states() == ["submitted"]
+    assert house.states() == ["running"]
     (attempt,) = house.launcher.waiting()
     assert house.launcher.assignment(attempt).stages == ("nf_sp", "declare", "evaluate", "dqm_upload")
     house.launcher.running.add(attempt)
@@ -80,7 +80,7 @@ def test_staged_steps_follow_each_other_and_pass_their_outputs_on(staged_house: 
     house = staged_house
     house.arrive(2)
     house.engine.step(NOW)
-    assert sorted(house.states()) == ["blocked"] * 6 + ["submitted"] * 2
+    assert sorted(house.states()) == ["blocked"] * 6 + ["running"] * 2
     work_off(house)
     assert house.states() == ["done"] * 8
     assert len(house.launcher.jobs) == 8
@@ -194,7 +194,7 @@ def test_a_silent_batch_system_changes_nothing(house: Any) -> None:
     house.engine.step(NOW)
     house.launcher.away = True
     house.engine.step(NOW + 1)
-    assert house.states() == ["submitted"] * 2
+    assert house.states() == ["running"] * 2
     house.launcher.away = False
     work_off(house, NOW + 2)
     assert house.states() == ["done"] * 2
@@ -313,7 +313,7 @@ def test_in_the_staged_layout_the_payload_makes_vanished_outputs_again(staged_ho
     assert house.states() == ["done", "reported", "blocked", "blocked"]
     house.declare_outputs(FileState.QUARANTINED)
     house.engine.step(NOW + 1)
-    assert house.states() == ["submitted", "blocked", "blocked", "blocked"]
+    assert house.states() == ["running", "blocked", "blocked", "blocked"]
     work_off(house, NOW + 2)
     assert house.states() == ["done"] * 4
 
@@ -329,7 +329,7 @@ def test_what_the_catalogue_says_is_done_is_not_done_again(house: Any) -> None:
     truth.declare([raw], "a:set")
     truth.declare([FileRecord("a", "child.json", 1, "00000001", made_by, parents=(done,))], "a:set")
     house.engine.step(NOW)
-    assert {task.input_did: str(task.state) for task in house.tasks()} == {done: "done", todo: "submitted"}
+    assert {task.input_did: str(task.state) for task in house.tasks()} == {done: "done", todo: "running"}
     # Its obligation is filed and met, so that it may leave the buffer.
     met = dict(house.rows(sa.select(obligation_table.c.did, obligation_table.c.met_at)))
     assert met == {done: NOW, todo: None}
@@ -366,7 +366,7 @@ def test_an_engine_that_was_taken_over_writes_nothing_more(house: Any) -> None:
     try:
         house.engine.step(NOW + 2)
     except LeaseLostError:
-        assert house.states() == ["submitted"]
+        assert house.states() == ["running"]
         return
     raise AssertionError("it went on")
 

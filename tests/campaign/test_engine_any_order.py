@@ -140,9 +140,10 @@ def machine_for(layout: str, write_files: Any, open_house: Any) -> type[RuleBase
             assert {task.input_did for task in tasks} == set(self.arrived)
             parked = {task.input_did for task in tasks if task.state == "parked"}
             assert {str(task.state) for task in tasks if task.input_did not in parked} <= {"done"}
-            commits = self.house.rows(sa.select(commit_table.c.input_did, commit_table.c.stage))
+            commits = self.house.rows(sa.select(commit_table.c.input_id, commit_table.c.stage))
+            input_id = {task.input_did: task.input_id for task in tasks}
             for did in set(self.arrived) - parked:
-                assert sorted(stage for item, stage in commits if item == did) == sorted(STAGES)
+                assert sorted(stage for item, stage in commits if item == input_id[did]) == sorted(STAGES)
             outputs = self.house.rows(sa.select(file_table.c.name).where(file_table.c.origin == "outbox", file_table.c.state == "declared"))
             assert len(outputs) == len(set(outputs))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from campaign.launchers.local import LocalLauncher
-from campaign.launchers.protocol import Job, JobStatus, Seen
+from campaign.launchers.protocol import Job, JobStatus, Seen, Submission
 from dune_prompt.process import start_time
 
 PROMPT_S = 20.0
@@ -30,6 +30,10 @@ def with_handle(job: Job, handle: str) -> Job:
     return Job(job.attempt, job.job_dir, job.script, job.memory_bytes, job.lifetime_s, handle)
 
 
+def alone(job: Job) -> Submission:
+    return Submission(job.attempt, "c", "v1", "chain", (job,), job.job_dir)
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + PROMPT_S
     while not condition():
@@ -45,7 +49,7 @@ def poll_until_gone(launcher: LocalLauncher, job: Job) -> JobStatus:
 def test_a_job_runs_in_its_folder_with_its_log(tmp_path: Path) -> None:
     launcher = LocalLauncher()
     job = make_job(tmp_path, "print('hello'); print('secret' in os.environ)")
-    job = with_handle(job, launcher.submit([job])[job.attempt])
+    job = with_handle(job, launcher.submit(alone(job))[job.attempt])
     assert poll_until_gone(launcher, job).ended_by == "crashed"
     assert job.log.read_text() == "hello\nFalse\n"
 
@@ -53,7 +57,7 @@ def test_a_job_runs_in_its_folder_with_its_log(tmp_path: Path) -> None:
 def test_a_restarted_service_finds_its_jobs(tmp_path: Path) -> None:
     first = LocalLauncher()
     job = make_job(tmp_path, "time.sleep(60)")
-    job = with_handle(job, first.submit([job])[job.attempt])
+    job = with_handle(job, first.submit(alone(job))[job.attempt])
     second = LocalLauncher()
     assert second.poll([job], time.time())[job.attempt].seen is Seen.RUNNING
     second.kill([job])
@@ -64,7 +68,7 @@ def test_a_restarted_service_finds_its_jobs(tmp_path: Path) -> None:
 def test_a_job_whose_start_was_not_written_down_is_adopted(tmp_path: Path) -> None:
     first = LocalLauncher()
     job = make_job(tmp_path, "time.sleep(60)")
-    handle = first.submit([job])[job.attempt]
+    handle = first.submit(alone(job))[job.attempt]
     wait_for(lambda: (job.job_dir / "started").exists() and bool((job.job_dir / "started").read_text()))
     second = LocalLauncher()
     status = second.poll([job], time.time())[job.attempt]
@@ -78,7 +82,7 @@ def test_a_job_that_was_never_started_is_given_up_and_can_then_never_start(tmp_p
     launcher = LocalLauncher()
     assert launcher.poll([job], time.time())[job.attempt].seen is Seen.GONE
     assert launcher.poll([job], time.time())[job.attempt].seen is Seen.GONE
-    launcher.submit([job])
+    launcher.submit(alone(job))
     launcher._children[job.attempt].wait()
     assert not (job.job_dir / "worked").exists()
 
@@ -86,7 +90,7 @@ def test_a_job_that_was_never_started_is_given_up_and_can_then_never_start(tmp_p
 def test_at_its_time_limit_a_job_is_ended_with_all_its_processes(tmp_path: Path) -> None:
     launcher = LocalLauncher()
     job = make_job(tmp_path, "p = subprocess.Popen(['sleep', '60']); open('child', 'w').write(str(p.pid)); p.wait()", lifetime_s=0.5)
-    job = with_handle(job, launcher.submit([job])[job.attempt])
+    job = with_handle(job, launcher.submit(alone(job))[job.attempt])
     status = poll_until_gone(launcher, job)
     assert status.ended_by == "time_limit"
     assert "limit of 0 s" in str(status.message) or "limit of 1 s" in str(status.message)
@@ -97,7 +101,7 @@ def test_at_its_time_limit_a_job_is_ended_with_all_its_processes(tmp_path: Path)
 def test_above_its_memory_limit_a_job_is_ended(tmp_path: Path) -> None:
     launcher = LocalLauncher()
     job = make_job(tmp_path, "x = bytearray(200_000_000); time.sleep(60)", memory_bytes=100_000_000)
-    job = with_handle(job, launcher.submit([job])[job.attempt])
+    job = with_handle(job, launcher.submit(alone(job))[job.attempt])
     status = poll_until_gone(launcher, job)
     assert status.ended_by == "memory"
     assert "its limit is 100 MB" in str(status.message)
@@ -111,7 +115,7 @@ def test_above_its_memory_limit_a_job_is_ended(tmp_path: Path) -> None:
 def test_how_a_job_died_is_told(tmp_path: Path, code: str, message: str) -> None:
     launcher = LocalLauncher()
     job = make_job(tmp_path, code)
-    job = with_handle(job, launcher.submit([job])[job.attempt])
+    job = with_handle(job, launcher.submit(alone(job))[job.attempt])
     status = poll_until_gone(launcher, job)
     assert status.ended_by == "crashed"
     assert message in str(status.message)
@@ -122,7 +126,7 @@ def test_the_environment_of_the_service_does_not_leak_into_jobs(tmp_path: Path, 
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     launcher = LocalLauncher()
     job = make_job(tmp_path, "print(sorted(os.environ))")
-    launcher.submit([job])
+    launcher.submit(alone(job))
     launcher._children[job.attempt].wait()
     assert "MY_TOKEN" not in job.log.read_text()
     assert os.environ["MY_TOKEN"] == "hush"

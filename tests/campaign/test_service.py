@@ -37,15 +37,13 @@ def take_in(house: Any, count: int) -> None:
     """Files in the queue, and no launcher that takes them first."""
     house.arrive(count)
     house.launcher.refuse = True
-    from campaign.engine import intake
-
-    intake.take_in_new(house.installation, house.engine.writing, time.time())
+    house.engine._intake.take_in(time.time())
 
 
 def test_without_a_token_nothing_changes(client: TestClient) -> None:
     for headers in ({"Authorization": ""}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic x"}):
-        assert client.post("/api/v1/step", headers=headers).status_code == 401
-        assert client.post("/api/v1/retry", json={}, headers=headers).status_code == 401
+        assert client.post("/api/v1/commands/step", json={}, headers=headers).status_code == 401
+        assert client.post("/api/v1/commands/retry", json={}, headers=headers).status_code == 401
     assert client.get("/api/v1/status", headers={"Authorization": ""}).status_code == 200
 
 
@@ -99,7 +97,7 @@ def test_a_job_elsewhere_reports_with_its_own_token(house: Any, client: TestClie
     heartbeat = f"/api/v1/attempts/{one['attempt']}/heartbeat"
     assert client.post(heartbeat, json={"host": "wn1"}, headers=mine).status_code == 200
     assert client.post(f"/api/v1/attempts/{other['attempt']}/heartbeat", json={}, headers=mine).status_code == 403
-    assert client.post("/api/v1/step", headers=mine).status_code == 403
+    assert client.post("/api/v1/commands/step", json={}, headers=mine).status_code == 403
     report = {key: one[key] for key in ("attempt", "task", "campaign", "version")} | {"schema": 1, "host": "wn1"}
     failed = {"name": "nf_sp", "state": "failed", "error_class": "payload", "message": "boom", "started": 1, "ended": 2, "cpu_s": 1}
     report["stages"] = [failed | {"rss_bytes": 1, "outputs": [], "metrics": {}}]
@@ -111,8 +109,10 @@ def test_a_job_elsewhere_reports_with_its_own_token(house: Any, client: TestClie
     house.engine.step(time.time())
     states = {task.input_did: str(task.state) for task in house.tasks()}
     assert states[one["raw"]["did"]] == "waiting_retry"
-    # Its attempt is over, and so is the time of its token.
-    assert client.post(heartbeat, json={}, headers=mine).status_code == 401
+    # Its attempt is over: its job is told so, and may do nothing else.
+    assert client.post(heartbeat, json={}, headers=mine).status_code == 410
+    assert client.put(where, json=report, headers=mine).status_code == 401
+    assert client.post(heartbeat, json={}, headers={"Authorization": "Bearer other"}).status_code == 401
 
 
 def test_a_silent_job_elsewhere_is_lost_when_its_lease_ends(house: Any, client: TestClient) -> None:
@@ -130,8 +130,14 @@ def test_parked_tasks_are_tried_again_on_request(house: Any, client: TestClient)
     house.engine.step(NOW)
     house.launcher.finish(house.launcher.waiting()[0], fail_at="nf_sp", error_class="data")
     house.engine.step(NOW + 1)
-    assert client.post("/api/v1/retry", json={"run": 99}).json() == {"changed": 0}
-    assert client.post("/api/v1/retry", json={}).json() == {"changed": 1}
+    retry = "/api/v1/commands/retry"
+    assert client.post(retry, json={"run": 99}).json() == {"rows": []}
+    assert client.post(retry, json={"error_class": "memory"}).json() == {"rows": []}
+    assert len(client.post(retry, json={"dry_run": True}).json()["rows"]) == 1
+    assert house.states() == ["parked"]
+    assert client.post(retry, json={"nonsense": 1}).status_code == 422
+    assert client.post("/api/v1/commands/nonsense", json={}).status_code == 404
+    assert len(client.post(retry, json={}).json()["rows"]) == 1
     (task,) = house.tasks()
     assert (task.state, task.failures) == ("ready", 0)
 

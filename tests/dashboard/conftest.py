@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
@@ -23,7 +22,9 @@ import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from campaign.engine.launch import token_hash
 from campaign.ledger.tables import attempt_table, campaign_table, commit_table, count_table, slice_table, task_table
+from campaign.places import job_dir
 from campaign.service.tokens import Principal
 from dashboard.app import create_app
 from dashboard.dqm.tables import dqm_table
@@ -76,10 +77,13 @@ class Ledger:
         return len(self.campaigns)
 
     def task(self, run: int, index: int, *, campaign: int = 1, step: str = "chain", state: str = "ready", **values: Any) -> dict[str, Any]:
+        task_id, name = len(self.tasks) + 1, values.pop("did", did(run, index))
+        first = next((task["id"] for task in self.tasks if (task["campaign_id"], task["input_did"]) == (campaign, name)), task_id)
         row = {
-            "id": len(self.tasks) + 1,
+            "id": task_id,
+            "input_id": first,
             "campaign_id": campaign,
-            "input_did": values.pop("did", did(run, index)),
+            "input_did": name,
             "step": step,
             "state": state,
             "late": False,
@@ -108,22 +112,20 @@ class Ledger:
         self, task: dict[str, Any], number: int = 1, *, token: str | None = None, log: str | None = None, **values: Any
     ) -> dict[str, Any]:
         attempt_id = ulid(1000 * task["id"] + number)
-        job_dir = self.folder / "jobs" / attempt_id
         if log is not None:
-            job_dir.mkdir(parents=True)
-            (job_dir / "job.log").write_text(log)
+            folder = job_dir(self.folder / "workspace", attempt_id)
+            folder.mkdir(parents=True)
+            (folder / "job.log").write_text(log)
         row = {
             "id": attempt_id,
             "task_id": task["id"],
             "slice_id": ulid(1),
             "number": number,
             "state": "failed",
-            "stages": ["nf_sp", "declare", "evaluate", "dqm_upload"],
+            "stages": "nf_sp,declare,evaluate,dqm_upload",
             "launcher": "local",
             "handle": "4711:99",
-            "job_dir": str(job_dir),
-            "output_dir": str(self.folder / "outbox" / attempt_id),
-            "token_hash": hashlib.sha256((token or attempt_id).encode()).hexdigest(),
+            "token_hash": token_hash(token or attempt_id),
             "lease_until": NOW + 60,
             "created_at": NOW - 100,
             "submitted_at": NOW - 100,
@@ -133,7 +135,6 @@ class Ledger:
             "host": "worker-7",
             "error_class": None,
             "message": None,
-            "report": None,
         } | values
         self.attempts.append(row)
         return row

@@ -196,9 +196,7 @@ def test_with_a_job_a_stage_the_upload_may_carry_the_evaluation_that_counts(uplo
     ledger.write()
     content = record(attempt=evaluate["id"], elements=1)
     assert upload(content, token="upload").status_code == 403
-    ledger.commits.append(
-        {"campaign_id": 1, "input_did": content["input_did"], "stage": "evaluate", "attempt_id": evaluate["id"], "at": 1.0}
-    )
+    ledger.commits.append({"input_id": 1, "stage": "evaluate", "attempt_id": evaluate["id"]})
     ledger.write()
     assert upload(content, token="upload").status_code == 201
 

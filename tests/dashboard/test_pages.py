@@ -12,6 +12,8 @@ from urllib.parse import quote
 import pytest
 import sqlalchemy as sa
 
+from campaign.places import job_dir
+
 NOW = 1_718_795_400.0
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -140,7 +142,7 @@ def test_a_log_that_is_a_link_is_not_followed(client: Any, ledger: Any, tmp_path
     ledger.campaign()
     attempt = ledger.attempt(ledger.task(1, 0, state="parked"), log="x")
     (tmp_path / "secret").write_text("the operator's token")
-    log = Path(attempt["job_dir"]) / "job.log"
+    log = job_dir(ledger.folder / "workspace", attempt["id"]) / "job.log"
     log.unlink()
     log.symlink_to(tmp_path / "secret")
     ledger.write()
@@ -153,7 +155,7 @@ def test_a_log_that_is_a_link_is_not_followed(client: Any, ledger: Any, tmp_path
 def test_a_log_that_is_a_pipe_does_not_hang_the_service(client: Any, ledger: Any) -> None:
     ledger.campaign()
     attempt = ledger.attempt(ledger.task(1, 0, state="parked"), log="x")
-    log = Path(attempt["job_dir"]) / "job.log"
+    log = job_dir(ledger.folder / "workspace", attempt["id"]) / "job.log"
     log.unlink()
     os.mkfifo(log)
     ledger.write()

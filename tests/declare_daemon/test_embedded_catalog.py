@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from declare_daemon.catalogs import Replica, open_catalogs
+from declare_daemon.catalogs import Found, Replica, open_catalogs
 from declare_daemon.catalogs.embedded import SCHEMA, EmbeddedCatalog
 from dune_prompt.errors import ConfigError, ConflictError, DataError, TransientError
 from dune_prompt.records import FileRecord, MadeBy
@@ -209,3 +209,70 @@ class AgainstAModel(RuleBasedStateMachine):
 
 TestAgainstAModel = AgainstAModel.TestCase
 TestAgainstAModel.settings = settings(max_examples=15, stateful_step_count=15, deadline=None)
+
+
+def test_datasets_are_listed_by_a_pattern_with_the_run_open(catalog: EmbeddedCatalog) -> None:
+    for did in ("ns:run_2", "ns:run_2_reco", "other:run_2"):
+        catalog.ensure_dataset(did)
+    assert catalog.datasets("ns:run_*") == ["ns:run_1", "ns:run_2", "ns:run_2_reco"]
+    assert catalog.datasets("ns:run_*_reco") == ["ns:run_2_reco"]
+    assert catalog.datasets("ns:run_2") == ["ns:run_2"]
+    assert catalog.datasets("ns:run_3") == []
+
+
+def test_what_is_left_is_told_with_metadata_and_again_only_when_something_joined(catalog: EmbeddedCatalog) -> None:
+    catalog.ensure_dataset("ns:evaluated")
+    catalog.declare([raw(0), raw(1), raw(2)], DATASET)
+    catalog.declare([child(raw(1))], "ns:evaluated")
+    first = catalog.left(DATASET, MADE_BY)
+    assert first is not None
+    assert (first.dids, first.whole) == ({raw(0).did, raw(2).did}, True)
+    assert first.entries[raw(0).did].metadata == {"core.runs": [1]}
+    assert first.entries[raw(0).did].declared_at is not None
+    assert catalog.left(DATASET, MADE_BY, first.mark) is None
+    catalog.declare([raw(3), raw(4)], DATASET)
+    catalog.declare([child(raw(3))], "ns:evaluated")
+    second = catalog.left(DATASET, MADE_BY, first.mark)
+    assert second is not None
+    assert (second.dids, second.whole) == ({raw(4).did}, False)
+    assert catalog.left(DATASET, MADE_BY, second.mark) is None
+
+
+def test_a_file_of_before_that_joins_a_dataset_later_is_not_missed(catalog: EmbeddedCatalog) -> None:
+    catalog.ensure_dataset("ns:other")
+    catalog.declare([raw(0)], "ns:other")
+    catalog.declare([raw(1)], DATASET)
+    first = catalog.left(DATASET, MADE_BY)
+    assert first is not None
+    catalog.declare([raw(0)], DATASET)
+    second = catalog.left(DATASET, MADE_BY, first.mark)
+    assert second is not None
+    assert second.dids == {raw(0).did, raw(1).did}
+
+
+def test_nothing_is_left_of_an_unknown_dataset(catalog: EmbeddedCatalog) -> None:
+    left = catalog.left("ns:unknown", MADE_BY)
+    assert left is not None
+    assert left.dids == frozenset()
+
+
+def test_a_catalogue_of_the_first_schema_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "old.sqlite"
+    old = EmbeddedCatalog.at(path)
+    old.ensure_dataset(DATASET)
+    old.declare([raw()], DATASET)
+    with old._database.write() as connection:
+        connection.exec_driver_sql("ALTER TABLE file DROP COLUMN declared_at")
+        connection.exec_driver_sql("PRAGMA user_version = 1")
+    old.close()
+    new = EmbeddedCatalog.at(path)
+    assert new.look([raw().did])[raw().did].declared_at is None
+    new.declare([raw(1)], DATASET)
+    assert new.look([raw(1).did])[raw(1).did].declared_at is not None
+    new.close()
+
+
+def test_a_copy_is_found_where_it_was_added(catalog: EmbeddedCatalog) -> None:
+    catalog.declare([raw(0), raw(1)], DATASET)
+    catalog.add([Replica(raw(0).did, 5, "0000000a", "/buffer/raw0")], DATASET)
+    assert catalog.find([raw(0).did, raw(1).did]) == {raw(0).did: (Found("LOCAL", "/buffer/raw0"),)}

@@ -64,18 +64,18 @@ def in_ledger(world: Any, attempt: str, *, ended: bool = True, counts: bool = Fa
         ),
         (
             task_table,
-            {"id": 1, "campaign_id": 1, "input_did": "n:raw", "step": "chain", "state": task, "run": 1, "size_bytes": 1}
+            {"id": 1, "input_id": 1, "campaign_id": 1, "input_did": "n:raw", "step": "chain", "state": task, "run": 1, "size_bytes": 1}
             | {"deadline": at, "allowed_failures": 3, "ready_at": at, "created_at": at},
         ),
         (slice_table, {"id": "S", "campaign_id": 1, "step": "chain", "launcher": "local", "created_at": at}),
         (
             attempt_table,
-            {"id": attempt, "task_id": 1, "slice_id": "S", "number": 1, "state": "succeeded", "stages": [], "launcher": "local"}
-            | {"job_dir": "", "output_dir": "", "token_hash": "", "lease_until": at, "created_at": at, "ended_at": at if ended else None},
+            {"id": attempt, "task_id": 1, "slice_id": "S", "number": 1, "state": "succeeded", "stages": "", "launcher": "local"}
+            | {"token_hash": "", "lease_until": at, "created_at": at, "ended_at": at if ended else None},
         ),
     ]
     if counts:
-        rows.append((commit_table, {"campaign_id": 1, "input_did": "n:raw", "stage": "nf_sp", "attempt_id": attempt, "at": at}))
+        rows.append((commit_table, {"input_id": 1, "stage": "nf_sp", "attempt_id": attempt}))
     with Store(world.store.engine).write() as connection:
         for table, values in rows:
             connection.execute(sa.insert(table).values(values))

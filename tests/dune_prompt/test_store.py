@@ -11,7 +11,9 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-import campaign.ledger.tables  # noqa: F401 - the tables of all rooms
+import campaign.draining.tables
+import campaign.ledger.tables
+import campaign.probe.tables  # noqa: F401
 import dashboard.dqm.tables  # noqa: F401
 import declare_daemon.journal.tables  # noqa: F401
 from dune_prompt.errors import ConfigError, TransientError

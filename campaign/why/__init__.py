@@ -1,0 +1,1 @@
+"""Answers "why": one file's or one run's story in words, from the store alone, whether the service runs or not."""

@@ -1,0 +1,1 @@
+"""The programs of the jobsub double (`tests/servers/jobsub.py`), each started anew for every command."""
