@@ -1,21 +1,23 @@
-"""How fast the pipeline goes when the payload does nothing: `python -m benchmarks.engine [--json] [--files N] [--slots N]`.
+"""How fast the pipeline goes when the payload does nothing: `python -m benchmarks.engine [--json] [--only NAME …]`.
 
-Daemon and service run as processes of their own; a job is one interpreter that walks the whole chain.
+Daemon and service run as processes of their own; a job is one interpreter that walks the whole chain. Declaration is included.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 import sqlalchemy as sa
 
 from benchmarks.installation import Pipeline
-from campaign.ledger.tables import task_table
+from campaign.ledger.tables import attempt_table, task_table
 
 SETTLE_S = 4.0
 
@@ -26,64 +28,74 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-def measure(files: int, slots: int) -> dict[str, float]:
-    """Let everything start, then `files` files arrive at once; timed from the first task made to the last one done."""
+def burst(files: int, slots: int, seconds: float = 0.0) -> dict[str, float]:
+    """Let everything start, then `files` files arrive at once: timed from the first file's sidecar to the last one processed."""
     with tempfile.TemporaryDirectory() as folder:
-        pipeline = Pipeline(Path(folder) / "p", slots=slots)
+        pipeline = Pipeline(Path(folder) / "p", slots=slots, seconds=seconds)
         pipeline.start()
         time.sleep(SETTLE_S)
         try:
             before = {name: cpu_s(process.pid) for name, process in pipeline.processes.items()}
+            began = time.time()
             pipeline.write_files(files)
-            pipeline.wait_until_processed(60 + files)
+            pipeline.wait_until_processed(120 + files, pause_s=0.5)
             cpu = {name: cpu_s(process.pid) - before[name] for name, process in pipeline.processes.items()}
-            columns = (task_table.c.closed_at, task_table.c.created_at, task_table.c.started_at, task_table.c.done_at)
             with pipeline.store.read() as connection:
-                rows = connection.execute(sa.select(*columns)).all()
+                done = sorted(connection.execute(sa.select(task_table.c.done_at)).scalars())
+                jobs = connection.execute(sa.select(sa.func.count()).select_from(attempt_table)).scalar_one()
         finally:
             pipeline.stop()
-    wall = max(row.done_at for row in rows) - min(row.created_at for row in rows)
+    # Sustained: of the middle four fifths, when neither the first nor the last files are special.
+    first, last = files // 10, files - files // 10 - 1
     return {
         "files": files,
         "slots": slots,
-        "wall_s": round(wall, 2),
-        "files_per_s": round(files / wall, 1),
+        "job_s": seconds,
+        "wall_s": round(done[-1] - began, 2),
+        "files_per_s": round((last - first) / (done[last] - done[first]), 1),
+        "jobs_started": jobs,
         "service_cpu_ms_per_file": round(1000 * cpu["service"] / files, 2),
         "daemon_cpu_ms_per_file": round(1000 * cpu["daemon"] / files, 2),
     }
 
 
-def trickle(files: int, rate_hz: float) -> dict[str, float]:
-    """Latency when files come one by one: sidecar renamed to declared, and to processed."""
+def kills(files: int, times: int) -> dict[str, float]:
+    """SIGKILL to the service again and again while `files` jobs run: what was lost, what was done twice."""
+    chance = random.Random(1)
     with tempfile.TemporaryDirectory() as folder:
-        pipeline = Pipeline(Path(folder) / "p", slots=2)
+        pipeline = Pipeline(Path(folder) / "p", slots=4)
         pipeline.start()
         time.sleep(SETTLE_S)
         try:
-            for _ in range(files):
-                pipeline.write_files(1)
-                time.sleep(1 / rate_hz)
-            pipeline.wait_until_processed(60)
-            columns = (task_table.c.closed_at, task_table.c.done_at)
+            pipeline.write_files(files)
+            killed = 0
+            while pipeline.processed() < files and killed < times:
+                time.sleep(chance.uniform(0.3, 1.2))
+                pipeline.kill("service")
+                killed += 1
+            pipeline.wait_until_processed(120 + files, pause_s=0.5)
+            made = pipeline.times_processed("evaluate")
             with pipeline.store.read() as connection:
-                latencies = sorted(row.done_at - row.closed_at for row in connection.execute(sa.select(*columns)))
+                jobs = connection.execute(sa.select(sa.func.count()).select_from(attempt_table)).scalar_one()
         finally:
             pipeline.stop()
-    return {
-        "files": files,
-        "rate_hz": rate_hz,
-        "p50_s": round(median(latencies), 2),
-        "p95_s": round(latencies[int(0.95 * (len(latencies) - 1))], 2),
-    }
+    lost, twice = sum(n == 0 for n in made.values()), sum(n > 1 for n in made.values())
+    return {"files": files, "kills": killed, "lost": lost, "duplicated": twice, "jobs_started": jobs}
+
+
+FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
+    "sustained": lambda: burst(600, 4),
+    "burst_200": lambda: burst(200, 8),
+    "kills": lambda: kills(1000, 50),
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--files", type=int, default=200)
-    parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--only", nargs="*", choices=sorted(FIGURES), default=list(FIGURES))
     options = parser.parse_args()
-    result = {"burst": measure(options.files, options.slots), "trickle": trickle(20, 2.0)}
+    result = {name: FIGURES[name]() for name in options.only}
     if options.json:
         print(json.dumps(result, indent=1))
         return

@@ -13,15 +13,17 @@ import subprocess
 import sys
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from campaign.ledger.tables import attempt_table
+from campaign.ledger.tables import attempt_table, count_table, task_table
 from campaign.status import campaign_statuses
 from declare_daemon.catalogs import open_catalogs
+from declare_daemon.journal.tables import file_table
 from dune_prompt.records import MadeBy
 from dune_prompt.settings import load_site
 from dune_prompt.store import open_store
@@ -77,9 +79,11 @@ class Pipeline:
         self.store = open_store(self.site.store_url)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.dids: list[str] = []
+        self.run = 28100
 
-    def write_files(self, count: int, size_bytes: int = 2000, run: int = 28100) -> None:
+    def write_files(self, count: int, size_bytes: int = 2000, run: int | None = None) -> None:
         """Small raw files with their sidecars, as the data acquisition lets them appear."""
+        run = self.run if run is None else run
         for index in range(len(self.dids), len(self.dids) + count):
             name = f"np04hd_raw_run{run:06d}_{index:04d}_dataflow0_datawriter_0_20240619T110330.hdf5"
             content = index.to_bytes(4, "little") * (size_bytes // 4)
@@ -158,13 +162,44 @@ class Pipeline:
         with self.store.read() as connection:
             return sum(status.processed for status in campaign_statuses(connection))
 
-    def wait_until_processed(self, timeout_s: float, meanwhile: Callable[[], Any] = lambda: None) -> None:
+    def wait_until_processed(
+        self, timeout_s: float, meanwhile: Callable[[], Any] = lambda: None, *, already: int = 0, pause_s: float = 0.05
+    ) -> None:
+        """Until all files written here are processed; `already` were before."""
         end = time.monotonic() + timeout_s
-        while self.processed() < len(self.dids):
+        while (done := self.processed() - already) < len(self.dids):
             if time.monotonic() > end:
-                raise AssertionError(f"{self.processed()} of {len(self.dids)} files are processed after {timeout_s} s")
+                raise AssertionError(f"{done} of {len(self.dids)} files are processed after {timeout_s} s")
             meanwhile()
-            time.sleep(0.05)
+            time.sleep(pause_s)
+
+    def add_history(self, files: int) -> None:
+        """A ledger and a journal that know of so many files, all processed and gone from the buffer."""
+        from campaign.installation import open_installation
+
+        installation = open_installation(self.site_path, time.time())
+        arrived = time.time() - 86400
+        tasks, left = [], []
+        for index in range(files):
+            name = f"np04hd_raw_run{20_000 + index // 2000:06d}_{index % 2000:04d}_dataflow0_datawriter_0_20240101T000000.hdf5"
+            file = {"did": f"hd-protodune:{name}", "run": 20_000 + index // 2000, "size_bytes": 2000, "closed_at": arrived}
+            left.append(
+                file
+                | {"origin": "buffer", "name": name, "path": f"/gone/{name}", "state": "left", "stream": "physics", "adler32": "00000001"}
+                | {"metadata": {}, "found_at": arrived, "verified_at": arrived, "declared_at": arrived, "left_at": arrived}
+            )
+            task = {"id": index + 1, "input_id": index + 1, "campaign_id": 1, "input_did": file["did"], "step": "chain", "state": "done"}
+            task |= {"run": file["run"], "size_bytes": 2000, "deadline": arrived, "allowed_failures": 4, "ready_at": arrived}
+            tasks.append(task | {"closed_at": arrived, "created_at": arrived, "done_at": arrived + 2, "attempts": 1, "late": False})
+        runs = Counter(task["run"] for task in tasks)
+        with installation.store.write() as connection:
+            connection.execute(sa.text("UPDATE campaign SET taken_in_at = 1"))
+            connection.execute(sa.insert(file_table), left)
+            connection.execute(sa.insert(task_table), tasks)
+            key = {"campaign_id": 1, "step": "chain", "state": "done", "late": False}
+            connection.execute(sa.insert(count_table), [key | {"run": run, "tasks": number} for run, number in runs.items()])
+        installation.lease.release()
+        installation.store.close()
 
     def times_processed(self, stage: str) -> dict[str, int]:
         """How many children of each file, made by `stage`, the catalogue has."""

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from campaign.ledger import attempts as ledger_attempts
 from campaign.ledger import tasks as ledger_tasks
 from campaign.ledger.attempts import Attempt
-from campaign.ledger.tables import campaign_table, commit_table, task_table
+from campaign.ledger.tables import campaign_table, task_table
 from campaign.ledger.tasks import Task
 from campaign.places import job_dir
 from campaign.why.spelled import listed, moment
@@ -25,7 +25,7 @@ from declare_daemon.journal import JournalFile, files_by_did
 from declare_daemon.journal.files import files_by_name
 from declare_daemon.journal.tables import file_table
 from dune_prompt.errors import ConfigError, DataError
-from dune_prompt.records import Report, StageReport, read_json
+from dune_prompt.records import Output, Report, StageReport, read_json
 from dune_prompt.settings import Site
 
 
@@ -137,9 +137,9 @@ def _made_by_name(connection: sa.Connection, did_or_name: str) -> _Made | None:
         if not between:
             continue
         for task in _tasks_of_stem(connection, row.id, stem):
-            for stage in connection.execute(sa.select(commit_table).where(commit_table.c.input_id == task.input_id)):
-                if name in {item[0] for item in stage.outputs or ()}:
-                    return _Made(task, row, ledger_attempts.by_id(connection, stage.attempt_id))
+            for count in ledger_attempts.committed(connection, [task.input_id])[task.input_id].values():
+                if name in {output.name for output in count.outputs}:
+                    return _Made(task, row, ledger_attempts.by_id(connection, count.attempt_id))
     return None
 
 
@@ -192,8 +192,8 @@ def _provenance(connection: sa.Connection, site: Site, did_or_name: str, file: J
         declared_at=file.declared_at if file else None,
         cpu_s=reported.stage.cpu_s if reported.stage else attempt.cpu_s if attempt else None,
         rss_bytes=reported.stage.rss_bytes if reported.stage else attempt.rss_bytes if attempt else None,
-        size_bytes=file.size_bytes if file else output[1] if output else None,
-        adler32=file.adler32 if file else output[2] if output else None,
+        size_bytes=file.size_bytes if file else output.size_bytes if output else None,
+        adler32=file.adler32 if file else output.adler32 if output else None,
         report=reported.path,
         log=str(folder / "job.log") if folder is not None and (folder / "job.log").exists() else None,
     )
@@ -201,17 +201,17 @@ def _provenance(connection: sa.Connection, site: Site, did_or_name: str, file: J
 
 def _commit(
     connection: sa.Connection, task: Task | None, attempt_id: str | None, name: str
-) -> tuple[str | None, bool | None, list[Any] | None]:
-    """The stage that made the output, whether this attempt counts for it, and the output as committed (name, size, checksum, declared)."""
+) -> tuple[str | None, bool | None, Output | None]:
+    """The stage that made the output, whether this attempt counts for it, and the output as committed."""
     if task is None:
         return None, None, None
-    rows = connection.execute(sa.select(commit_table).where(commit_table.c.input_id == task.input_id)).all()
-    for row in rows:
-        for item in row.outputs or ():
+    counts = ledger_attempts.committed(connection, [task.input_id])[task.input_id]
+    for stage, count in counts.items():
+        for item in count.outputs:
             # `declare` lists what other stages made.
-            if item[0] == name and row.stage != "declare":
-                return row.stage, row.attempt_id == attempt_id, item
-    return None, any(row.attempt_id == attempt_id for row in rows), None
+            if item.name == name and stage != "declare":
+                return stage, count.attempt_id == attempt_id, item
+    return None, any(count.attempt_id == attempt_id for count in counts.values()), None
 
 
 @dataclass(frozen=True, slots=True)

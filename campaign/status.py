@@ -14,7 +14,8 @@ from campaign.states import BACKLOG, IN_FLIGHT, TaskState
 
 @dataclass(frozen=True, slots=True)
 class CampaignStatus:
-    """One campaign's version. Files are counted by their last step, tasks by state over all steps."""
+    """One campaign's version. Files are counted by their last step, tasks by state over all steps. `fraction_prompt` is of the files
+    whose time is over or that are processed: those processed before the buffer had to give them up."""
 
     campaign: str
     version: str
@@ -22,12 +23,14 @@ class CampaignStatus:
     files: int
     processed: int
     fraction_processed: float | None
+    fraction_prompt: float | None
     backlog: int
     in_flight: int
     reported: int
     parked: int
     late: int
     states: dict[str, int]
+    paused: str | None
 
 
 def campaign_statuses(connection: sa.Connection, run: int | None = None, *, leave_out: int | None = None) -> list[CampaignStatus]:
@@ -46,13 +49,15 @@ def campaign_statuses(connection: sa.Connection, run: int | None = None, *, leav
     for row in connection.execute(sa.select(campaign_table).order_by(campaign_table.c.name, campaign_table.c.id)):
         mine = counts.get(row.id, Counter())
         states: Counter[TaskState] = Counter()
-        files = processed = late = 0
+        files = processed = prompt = late = missed = 0
         final = last_step(row.layout)
         for (step, state, is_late), tasks in mine.items():
             states[state] += tasks
             late += tasks if is_late and state is not TaskState.DONE else 0
             files += tasks if step == final else 0
             processed += tasks if step == final and state is TaskState.DONE else 0
+            missed += tasks if step == final and state is not TaskState.DONE and is_late else 0
+            prompt += tasks if step == final and state is TaskState.DONE and not is_late else 0
         result.append(
             CampaignStatus(
                 campaign=row.name,
@@ -61,12 +66,14 @@ def campaign_statuses(connection: sa.Connection, run: int | None = None, *, leav
                 files=files,
                 processed=processed,
                 fraction_processed=processed / files if files else None,
+                fraction_prompt=prompt / (processed + missed) if processed + missed else None,
                 backlog=sum(states[state] for state in BACKLOG),
                 in_flight=sum(states[state] for state in IN_FLIGHT),
                 reported=states[TaskState.REPORTED],
                 parked=states[TaskState.PARKED],
                 late=late,
                 states={state.value: states[state] for state in TaskState if states[state]},
+                paused=row.paused_why if row.paused_at is not None else None,
             )
         )
     return result

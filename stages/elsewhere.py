@@ -106,6 +106,8 @@ class Scratch(Workplace):
         """The attempt is over: end the job and its processes, by force if they do not listen. Called from another thread."""
         self.over = True
         os.killpg(os.getpgrp(), signal.SIGTERM)
+        # That one may have been delivered to this thread, while the main thread sleeps on.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         killer = threading.Timer(END_WITHIN_S, kill_group, [os.getpgrp()])
         killer.daemon = True
         killer.start()

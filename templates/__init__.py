@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from templates.submit_quote import submit_quote, submit_words
 from templates.systemd_quote import systemdarg, systemdpath, systemdquote
 
 _environment = Environment(  # noqa: S701 - scripts, not HTML: values pass through shquote or pyquote
@@ -23,6 +24,7 @@ _environment = Environment(  # noqa: S701 - scripts, not HTML: values pass throu
 )
 _environment.filters["shquote"] = lambda value: shlex.quote(str(value))
 _environment.filters |= {"systemdarg": systemdarg, "systemdpath": systemdpath, "systemdquote": systemdquote}
+_environment.filters |= {"submit_quote": submit_quote, "submit_words": submit_words}
 _environment.filters["pyquote"] = lambda value: pformat(value, width=120)
 
 

@@ -42,6 +42,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> object:
     return report
 
 
+@pytest.fixture(autouse=True)
+def logs_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that run inside a test would bind every logger for good to the standard error of that test."""
+    monkeypatch.setattr("dune_prompt.log.configure", lambda **_: None)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of reference data (raw files, Wire-Cell results), beside the repository."""

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 import sqlalchemy as sa
 import structlog
 
+from campaign.deadlines import late_before, room_s
 from campaign.engine import commit, guard, launch, measures, settle
 from campaign.engine.contact import Beat, Contact
 from campaign.engine.intake import Covers, Intake
@@ -92,7 +93,7 @@ class Engine:
         self.slots = SlotDecision(0, "no decision yet")
         self.contact = Contact()
         self._lock = threading.RLock()
-        self._intake = Intake(installation, self.writing, coverage=self._coverage)
+        self._intake = Intake(installation, self.writing, coverage=self._coverage, room_s=self._room_s)
         self.inputs = InputFinder(installation, self.writing)
         self._watch = Watch(installation, launchers)
         self._workers: dict[str, Workers] = {
@@ -102,7 +103,7 @@ class Engine:
         }
         with installation.store.read() as connection:
             self.measures = measures.Measures(connection)
-            self._last_task = measures.size_of_new(connection, 0)[2]
+            self._last_task = measures.last_task(connection)
             kept = ledger_launchers.out_since(connection)
         self._states = tuple(LauncherState.of(item, kept.get(item.kind)) for item in installation.site.launchers)
         self.choice: Choice = Choice(None, "no decision yet", False, self._states)
@@ -155,6 +156,11 @@ class Engine:
             self.lease.check(connection)
             yield connection
 
+    def health(self) -> list[str]:
+        """How the catalogues are that the engine asks, in words."""
+        found = [f"{item.catalog} answers" if item.ok else f"{item.catalog} is out: {item.message}" for item in self._intake.health()]
+        return [*found, *self._intake.problems]
+
     def drain(self) -> bool:
         """Wait until remote batch systems have taken or refused what they were given; whether there are any."""
         remote = [launcher for launcher in self.launchers.values() if isinstance(launcher, Background)]
@@ -171,6 +177,10 @@ class Engine:
             if isinstance(launcher, Background):
                 launcher.close()
 
+    def _room_s(self, now: float) -> float | None:
+        buffer = self.installation.site.buffer
+        return room_s(buffer.capacity, buffer.high_water, self.measures.bytes_per_s(now))
+
     def _coverage(self, connection: sa.Connection) -> Mapping[int, Covers]:
         return {campaign_id: item.covers for campaign_id, item in coverage.load(connection, self.installation.campaigns).items()}
 
@@ -181,7 +191,7 @@ class Engine:
         tasks = size_bytes = 0
         if new:
             with self.installation.store.read() as connection:
-                tasks, size_bytes, self._last_task = measures.size_of_new(connection, self._last_task)
+                tasks, size_bytes, self._last_task = measures.size_of_new(connection, self._last_task, now)
         self.measures.arrived(tasks, size_bytes, now)
         return new
 
@@ -194,7 +204,7 @@ class Engine:
             tasks = ledger_tasks.by_ids(connection, {attempt.task_id for attempt in attempts})
             reported = counts.of(TaskState.REPORTED)
             settlement = settle.plan(self.installation, connection, now, self.jitter) if reported else settle.Settlement()
-            late = ledger_tasks.now_late(connection, now)
+            late = ledger_tasks.now_late(connection, late_before(now, self.measures.job_s))
             retries = ledger_tasks.due_retries(connection, now) if counts.of(TaskState.WAITING_RETRY) else []
         beats, arrived = self.contact.collect(now)
         attempts = [
@@ -275,11 +285,15 @@ class Engine:
         )
         self.slots = decide(inputs, self.installation.site.slots, self.slots)
         free = self.slots.wanted - in_flight
-        if self.choice.name is None or free <= 0 or not view.ready:
+        if self.choice.name is None or free <= 0 or not view.ready or self._still_submitting():
             return None
         with self.installation.store.read() as connection:
             tasks = ledger_tasks.queue(connection, view.startable, now, 1 if self.choice.trial else free)
             return Candidates.of(connection, tasks, self.inputs) if tasks else None
+
+    def _still_submitting(self) -> bool:
+        """A batch system that has not taken the last submission yet gets no other: they would queue up, and small ones are dear."""
+        return any(state.name == self.choice.name and state.pending for state in self._states)
 
     def _prepare(self, connection: sa.Connection, candidates: Candidates | None, now: float) -> list[Group]:
         """Write down the jobs that are started now."""

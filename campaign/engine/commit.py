@@ -145,7 +145,7 @@ def _succeeded(item: Ended, sealed: Sequence[str], now: float) -> Move:
     values = {"reported_at": ended_at, "error_class": None, "started_at": item.task.started_at or _began(item)}
     if "declare" in sealed or "evaluate" in sealed:
         return Move(item.task, TaskState.REPORTED, None, values)
-    return Move(item.task, TaskState.DONE, None, values | {"done_at": now})
+    return Move(item.task, TaskState.DONE, None, values | {"done_at": now, "late": now > item.task.deadline})
 
 
 def _closed(item: Ended, error_class: str | None, message: str | None, now: float) -> Change:

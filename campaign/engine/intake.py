@@ -66,7 +66,7 @@ class Input:
 class Intake:
     """What the engine's step calls for new work. It never waits for a server that hangs.
 
-    `coverage` says what each campaign covers; default: what its file says.
+    `coverage` says what each campaign covers (default: what its file says), `room_s` in which time the buffer fills up now.
     """
 
     def __init__(
@@ -77,9 +77,10 @@ class Intake:
         answers: Answers | None = None,
         drainer: Drainer | None = None,
         coverage: Coverage | None = None,
+        room_s: Callable[[float], float | None] = lambda now: None,
     ) -> None:
         self._installation, self._write = installation, write
-        self._coverage = coverage or by_file(installation)
+        self._coverage, self._room_s = coverage or by_file(installation), room_s
         self._behind = [campaign for campaign in installation.campaigns.values() if campaign.behind]
         # How far it is with the first of them, and with the oldest finding of a dataset.
         self._behind_after = self._finding_at = 0
@@ -219,9 +220,10 @@ class Intake:
             done = answers.get(campaign.id, Answer()).done
             stream = self._installation.site.stream(settings.stream)
             lifetime_s = stream.lifetime if stream else 0.0
+            room_s = self._room_s(now)
             for item in inputs:
                 if covers(item.run, item.did, item.metadata, item.journaled_at):
-                    tasks += _tasks_of(campaign, item, deadline_of(item.arrived, lifetime_s), done=item.did in done)
+                    tasks += _tasks_of(campaign, item, deadline_of(item.arrived, lifetime_s, room_s), done=item.did in done)
                     if settings.required and obligations:
                         filed.append((item.did, settings.campaign, settings.version, FINAL_STAGE))
                         met += [(item.did, settings.campaign, settings.version)] if item.did in done else []

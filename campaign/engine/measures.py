@@ -55,11 +55,23 @@ class Measures:
         return median(self._job_s) if self._job_s else None
 
 
-def size_of_new(connection: sa.Connection, after_id: int) -> tuple[int, int, int]:
-    """How many tasks came after the one with `after_id`, the bytes of their inputs, and the id of the last one."""
+def size_of_new(connection: sa.Connection, after_id: int, now: float) -> tuple[int, int, int]:
+    """How many tasks came after the one with `after_id`, the bytes of their inputs, and the id of the last one.
+
+    Files that were closed long ago and come in only now, after an outage or for a new campaign, say nothing about the rate of arrivals.
+    """
     c = task_table.c
-    first_steps = sa.case((c.id == c.input_id, c.size_bytes), else_=0)
+    lately = c.closed_at >= now - WINDOW_S
     tasks, size, last = connection.execute(
-        sa.select(sa.func.count(), sa.func.sum(first_steps), sa.func.max(c.id)).where(c.id > after_id)
+        sa.select(
+            sa.func.sum(sa.case((lately, 1), else_=0)),
+            sa.func.sum(sa.case((sa.and_(lately, c.id == c.input_id), c.size_bytes), else_=0)),
+            sa.func.max(c.id),
+        ).where(c.id > after_id)
     ).one()
-    return int(tasks), int(size or 0), int(last or after_id)
+    return int(tasks or 0), int(size or 0), int(last or after_id)
+
+
+def last_task(connection: sa.Connection) -> int:
+    """The id of the newest task."""
+    return int(connection.execute(sa.select(sa.func.max(task_table.c.id))).scalar_one() or 0)

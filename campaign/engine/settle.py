@@ -59,7 +59,7 @@ def plan(installation: Installation, connection: sa.Connection, now: float, jitt
             move = failed(installation, task, "conflict" if conflicts else "outputs", f"{file.name}: {file.reason}", now, jitter())
             moves += _from_the_payload(connection, move, now) if task.step == "declare" and move.to is TaskState.WAITING_RETRY else [move]
         elif all(did in files and files[did].state in _DECLARED for did in mine):
-            moves.append(Move(task, TaskState.DONE, None, {"done_at": now}))
+            moves.append(Move(task, TaskState.DONE, None, {"done_at": now, "late": now > task.deadline}))
             done.append(task)
     return Settlement(tuple(moves), tuple(void), tuple(done))
 

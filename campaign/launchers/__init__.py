@@ -5,10 +5,10 @@ from __future__ import annotations
 from campaign.launchers.background import Background
 from campaign.launchers.local import LocalLauncher
 from campaign.launchers.protocol import Launcher
-from dune_prompt.settings.launchers import HTCondorLauncherSettings, LauncherSettings, LocalLauncherSettings
+from dune_prompt.settings.launchers import HTCondorLauncherSettings, JobsubLauncherSettings, LauncherSettings, LocalLauncherSettings
 from dune_prompt.settings.site import Site
 
-__all__ = ["open_launchers"]
+__all__ = ["open_blocking", "open_launchers"]
 
 
 def open_launchers(site: Site) -> dict[str, Launcher]:
@@ -17,19 +17,27 @@ def open_launchers(site: Site) -> dict[str, Launcher]:
     Raises:
         ConfigError: one cannot be used as it is set up.
     """
-    return {settings.kind: _open(site, settings) for settings in site.launchers}
+    return {settings.kind: _open(settings) for settings in site.launchers}
 
 
-def _open(site: Site, settings: LauncherSettings) -> Launcher:
+def _open(settings: LauncherSettings) -> Launcher:
     if isinstance(settings, LocalLauncherSettings):
         return LocalLauncher()
-    launcher: Launcher
+    return Background(open_blocking(settings), poll_every=settings.poll_every, silent_after=settings.silent_after)
+
+
+def open_blocking(settings: LauncherSettings) -> Launcher:
+    """A batch system whose calls take as long as they take.
+
+    Raises:
+        ConfigError: it cannot be used as it is set up.
+    """
     if isinstance(settings, HTCondorLauncherSettings):
         from campaign.launchers.htcondor import HTCondorLauncher
 
-        launcher = HTCondorLauncher(settings)
-    else:
+        return HTCondorLauncher(settings)
+    if isinstance(settings, JobsubLauncherSettings):
         from campaign.launchers.jobsub import JobsubLauncher
 
-        launcher = JobsubLauncher(settings)
-    return Background(launcher, poll_every=settings.poll_every, silent_after=settings.silent_after)
+        return JobsubLauncher(settings)
+    return LocalLauncher()

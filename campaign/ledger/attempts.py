@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from pathlib import PurePath
 from typing import Any
 
 import sqlalchemy as sa
 
-from campaign.ledger.tables import attempt_table, commit_table, slice_table
+from campaign.ledger.tables import attempt_table, commit_table, slice_table, task_table
 from campaign.ledger.tasks import ENGINE, ROOM, Task, chunks
 from campaign.states import AttemptState
 from dune_prompt.records import Output
@@ -59,7 +60,11 @@ _COLUMNS = [attempt_table.c[item.name] for item in fields(Attempt)]
 _INSERT, _INSERT_COMMITS = sa.insert(attempt_table), sa.insert(commit_table)
 _IN_FLIGHT = sa.select(*_COLUMNS).where(attempt_table.c.ended_at.is_(None))
 _OF_TASKS = sa.select(*_COLUMNS).where(attempt_table.c.task_id.in_(sa.bindparam("tasks", expanding=True))).order_by(attempt_table.c.id)
-_COMMITTED = sa.select(commit_table).where(commit_table.c.input_id.in_(sa.bindparam("inputs", expanding=True)))
+_COMMITTED = (
+    sa.select(commit_table, task_table.c.input_did)
+    .join(task_table, task_table.c.id == commit_table.c.input_id)
+    .where(commit_table.c.input_id.in_(sa.bindparam("inputs", expanding=True)))
+)
 
 
 def _attempt(row: Any) -> Attempt:
@@ -160,9 +165,23 @@ def committed(connection: sa.Connection, input_ids: Collection[int]) -> dict[int
     found: dict[int, dict[str, Committed]] = {input_id: {} for input_id in input_ids}
     for part in chunks(sorted(found)):
         for row in connection.execute(_COMMITTED, {"inputs": part}):
-            outputs = tuple(Output(*item) for item in row.outputs or ())
+            outputs = tuple(Output(_long(name, row.input_did), *rest) for name, *rest in row.outputs or ())
             found[row.input_id][row.stage] = Committed(row.attempt_id, outputs)
     return found
+
+
+def _stem(input_did: str) -> str:
+    return PurePath(input_did.rpartition(":")[2]).stem
+
+
+def _short(name: str, input_did: str) -> str:
+    """How an output's name is kept: nearly all begin with that of their input, most of a row otherwise. No name begins with `~`."""
+    stem = _stem(input_did)
+    return f"~{name.removeprefix(stem)}" if stem and name.startswith(stem) else name
+
+
+def _long(name: str, input_did: str) -> str:
+    return _stem(input_did) + name[1:] if name.startswith("~") else name
 
 
 def commit(connection: sa.Connection, commits: Iterable[tuple[Task, str, Mapping[str, Sequence[Output]]]]) -> None:
@@ -175,7 +194,7 @@ def commit(connection: sa.Connection, commits: Iterable[tuple[Task, str, Mapping
             "input_id": task.input_id,
             "stage": stage,
             "attempt_id": attempt_id,
-            "outputs": [[item.name, item.size_bytes, item.adler32, item.declared] for item in files] or None,
+            "outputs": [[_short(item.name, task.input_did), item.size_bytes, item.adler32, item.declared] for item in files] or None,
         }
         for task, attempt_id, outputs in commits
         for stage, files in outputs.items()

@@ -128,7 +128,7 @@ commit_table = sa.Table(
     sa.Column("attempt_id", sa.String(26), sa.ForeignKey("attempt.id"), nullable=False),
     sa.Column("outputs", sa.JSON(none_as_null=True)),
     sqlite_with_rowid=False,
-    comment="exactly one attempt counts for each stage of an input; `outputs` are its files: [name, size, adler32, declared]",
+    comment="exactly one attempt counts for each stage of an input; `outputs`: name (~ is the input's stem), size, adler32, declared",
 )
 
 count_table = sa.Table(

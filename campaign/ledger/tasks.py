@@ -189,16 +189,16 @@ def _adding(insert: Any) -> Any:
 _ADD = {"sqlite": _adding(sqlite.insert(count_table)), "postgresql": _adding(postgresql.insert(count_table))}
 
 
-def now_late(connection: sa.Connection, now: float) -> list[Task]:
-    """Waiting tasks whose deadline has passed and that are not marked so yet."""
-    return [_task(row) for row in connection.execute(_NOW_LATE, {"now": now})]
+def now_late(connection: sa.Connection, before: float) -> list[Task]:
+    """Waiting tasks whose deadline is before that time (`campaign.deadlines.late_before`) and that are not marked so yet."""
+    return [_task(row) for row in connection.execute(_NOW_LATE, {"before": before})]
 
 
 _NOW_LATE = sa.select(*_COLUMNS).where(
     OPEN,
     task_table.c.state.in_([TaskState.BLOCKED.value, *(state.value for state in BACKLOG)]),
     task_table.c.late.is_(False),
-    task_table.c.deadline < sa.bindparam("now"),
+    task_table.c.deadline < sa.bindparam("before"),
 )
 
 

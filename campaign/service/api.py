@@ -16,6 +16,7 @@ from campaign.ledger import attempts as ledger_attempts
 from campaign.service.access import caller_from
 from campaign.service.tokens import Principal, Tokens
 from campaign.status import CampaignStatus, campaign_statuses
+from declare_daemon.journal.queue import lengths
 from dune_prompt.errors import ConfigError, ConflictError, DataError
 from dune_prompt.records import Report, write_json
 
@@ -65,6 +66,8 @@ class StatusAnswer(BaseModel):
     tasks_per_s: float
     bytes_per_s: float
     job_s: float | None
+    declarations_waiting: dict[str, int]
+    catalogs: list[str]
 
 
 def create_router(engine: Engine, tokens: Tokens, wake: Callable[[], None]) -> APIRouter:
@@ -96,6 +99,7 @@ def create_router(engine: Engine, tokens: Tokens, wake: Callable[[], None]) -> A
     @router.get("/status")
     def status() -> StatusAnswer:
         with store.read() as connection:
+            waiting = lengths(connection)
             campaigns = campaign_statuses(connection, leave_out=probe.run if (probe := engine.installation.site.probe) else None)
         now, measures = time.time(), engine.measures
         return StatusAnswer(
@@ -108,6 +112,8 @@ def create_router(engine: Engine, tokens: Tokens, wake: Callable[[], None]) -> A
             tasks_per_s=measures.tasks_per_s(now),
             bytes_per_s=measures.bytes_per_s(now),
             job_s=measures.job_s,
+            declarations_waiting={f"{catalog} {step}".strip(): files for (catalog, step), files in sorted(waiting.items())},
+            catalogs=engine.health(),
         )
 
     @router.post("/commands/{name}", dependencies=[Depends(operator)])

@@ -18,6 +18,7 @@ class Verdict(State):
 
     OK = "ok", "It works."
     SOON = "soon", "It works, but a credential ends soon and has to be renewed."
+    WARNING = "warning", "It works, but what is set will not be enough."
     FAILED = "FAILED", "It does not work; the detail says why and what to do."
 
 
@@ -48,6 +49,11 @@ class Result:
 def good(what: str, detail: str, *, owner: str | None = None, expires_at: float | None = None) -> Result:
     """Something that works."""
     return Result(what, Verdict.OK, detail, owner, expires_at)
+
+
+def warned(what: str, detail: str) -> Result:
+    """Something that works, but for which what is set will not be enough."""
+    return Result(what, Verdict.WARNING, detail)
 
 
 def failed(what: str, error: DunePromptError | OSError) -> Result:

@@ -106,14 +106,22 @@ def _values(output: HandedOver, now: float) -> dict[str, object]:
     }
 
 
+# Asked in every step of the engine, so made once.
+_TO_TAKE_IN = (
+    select_files()
+    .join(intake_table, intake_table.c.file_id == file_table.c.id)
+    .where(file_table.c.stream == sa.bindparam("stream"), file_table.c.state.in_(USABLE))
+    .order_by(intake_table.c.file_id)
+    .limit(sa.bindparam("most"))
+)
+
+
 def take_in(connection: sa.Connection, stream: str, limit: int) -> list[JournalFile]:
     """Raw files of `stream` the engine has not taken in yet, verified or declared, oldest first.
 
     Call `taken_in` in the transaction that makes their tasks.
     """
-    query = select_files().join(intake_table, intake_table.c.file_id == file_table.c.id)
-    query = query.where(file_table.c.stream == stream, file_table.c.state.in_(USABLE))
-    return fetch(connection, query.order_by(intake_table.c.file_id).limit(limit))
+    return fetch(connection, _TO_TAKE_IN, {"stream": stream, "most": limit})
 
 
 def taken_in(connection: sa.Connection, file_ids: Iterable[int]) -> None:
@@ -141,8 +149,8 @@ def file_obligations(connection: sa.Connection, obligations: Sequence[tuple[str,
 def meet_obligations(connection: sa.Connection, met: Sequence[tuple[str, str, str]], now: float) -> None:
     """Each `(did, campaign, version)` of `met` has its child declared; the time of the first call stays."""
     c = obligation_table.c
-    open_ = sa.update(obligation_table).where(*_one_obligation(), c.met_at.is_(None))
     if met:
+        open_ = sa.update(obligation_table).where(*_one_obligation(), c.met_at.is_(None))
         connection.execute(open_.values(met_at=now), _keys(met))
 
 

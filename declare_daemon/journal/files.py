@@ -81,9 +81,9 @@ def select_files() -> sa.Select[Any]:
     return sa.select(*_COLUMNS)
 
 
-def fetch(connection: sa.Connection, query: sa.Select[Any]) -> list[JournalFile]:
+def fetch(connection: sa.Connection, query: sa.Select[Any], parameters: Mapping[str, Any] | None = None) -> list[JournalFile]:
     """The rows of a query made with `select_files`."""
-    return [_file(row) for row in connection.execute(query).mappings()]
+    return [_file(row) for row in connection.execute(query, parameters or {}).mappings()]
 
 
 def _file(row: Mapping[Any, Any]) -> JournalFile:

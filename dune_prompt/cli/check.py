@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -30,7 +31,6 @@ def command(site_path: Path, watch: bool, patience: float, as_json: bool) -> Non
     Exit code 0 if all is well (a credential may end soon), 20 if something is away, 30 if a person has to act: a right is missing, a
     credential has expired. Alarms are given 7 days, 24 hours and 1 hour before a credential ends.
     """
-    import time
 
     from declare_daemon.checks import exit_code, survey
     from dune_prompt import log
@@ -65,7 +65,45 @@ def _groups(site: Site, site_path: Path) -> list[Group]:
         Group("store", partial(check_store, site.store_url)),
         *catalog_groups(site, list(dict.fromkeys([*raw_wanted(site), *_derived(campaigns)]))),
         Group("credentials", partial(check_credentials, site)),
+        *[Group(f"launcher {item.kind}", partial(_launcher, site, item.kind)) for item in site.launchers if item.kind != "local"],
+        Group("slots", partial(_capacity, site, campaigns)),
     ]
+
+
+def _launcher(site: Site, kind: str) -> list[Result]:
+    """Whether a batch system answers."""
+    from campaign.launchers import open_blocking
+    from declare_daemon.checks.result import failed, good
+    from dune_prompt.errors import DunePromptError
+
+    try:
+        settings = next(item for item in site.launchers if item.kind == kind)
+        open_blocking(settings).available()
+    except DunePromptError as error:
+        return [failed(f"launcher {kind}", error)]
+    return [good(f"launcher {kind}", "the queue answers")]
+
+
+def _capacity(site: Site, campaigns: Sequence[Campaign]) -> list[Result]:
+    """Whether the slots can carry what comes, as the ledger has measured it."""
+    from contextlib import closing
+
+    from campaign.capacity import Load, warnings
+    from campaign.simulation.measured import measure
+    from declare_daemon.checks.database import open_current
+    from declare_daemon.checks.result import good, warned
+    from dune_prompt.errors import DunePromptError
+
+    loads: dict[tuple[str, str], Load] = {}
+    try:
+        if (store := open_current(site.store_url)) is not None:
+            with closing(store), store.read() as connection:
+                for item in campaigns:
+                    found = measure(connection, item.campaign, item.version, time.time())
+                    loads[item.campaign, item.version] = Load(found.files_per_s, found.file_bytes, found.job_mean_s)
+    except DunePromptError:
+        loads = {}  # the store has a line of its own
+    return [warned("slots", text) for text in warnings(site, campaigns, loads)] or [good("slots", f"slots.max {site.slots.max} is enough")]
 
 
 def _campaigns(site: Site, site_path: Path) -> tuple[list[Campaign], list[Result]]:

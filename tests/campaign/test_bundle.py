@@ -16,7 +16,7 @@ from campaign import bundle_contents
 from campaign.bundle import build, write_wrapper
 from campaign.bundle_contents import libraries_of
 from campaign.definition import CampaignFile, load_campaign
-from dune_prompt.cli.bundle import bundle as bundle_command
+from dune_prompt.cli.campaign.bundle import bundle as bundle_command
 from dune_prompt.errors import ConfigError
 
 CAMPAIGN = """

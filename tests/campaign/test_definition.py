@@ -42,7 +42,10 @@ def test_the_examples_of_the_documentation_load() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("version: v1", "version: v1\nlayuot: fused"), "c.yaml:6: layuot: unknown key; allowed: campaign, canary, detector, inputs, layout"),
+        (
+            ("version: v1", "version: v1\nlayuot: fused"),
+            "c.yaml:6: layuot: unknown key; allowed: campaign, canary, detector",
+        ),
         (("version: v1", "version: v1\nlayout: fussed"), "c.yaml:6: layout: Input should be 'fused' or 'staged' (found 'fussed')"),
         (("version: v1", "version: v1\nretries: many"), "c.yaml:6: retries:"),
         (("version: v1", "version: v1\nstages: {nf_sp: {payload: lardon}}"), "Input should be 'numpy' or 'noop' (found 'lardon')"),

@@ -50,7 +50,7 @@ def machine_for(layout: str, write_files: Any, open_house: Any) -> type[RuleBase
         def files_arrive(self, count: int) -> None:
             self.arrived += self.house.arrive(count, first=len(self.arrived), at=self.now)
 
-        @rule(seconds=st.sampled_from([0.5, 10.0, 500.0, 5000.0]))
+        @rule(seconds=st.sampled_from([0.5, 10.0, 500.0, 5000.0, -3600.0, 1e6]))
         def a_step(self, seconds: float) -> None:
             self.now += seconds
             self.house.engine.step(self.now)

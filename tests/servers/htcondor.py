@@ -119,7 +119,6 @@ SCHEDD_MIN_INTERVAL = 1
 UPDATE_INTERVAL = 10
 PERIODIC_EXPR_INTERVAL = 2
 MAX_PERIODIC_EXPR_INTERVAL = 2
-SHADOW_QUEUE_UPDATE_INTERVAL = 2
 STARTER_UPDATE_INTERVAL = 2
 STARTER_INITIAL_UPDATE_INTERVAL = 1
 MachineMaxVacateTime = 2
@@ -160,6 +159,8 @@ class Pool:
         self.config.write_text(CONFIG.format(**fixed, **self._settings))
         try:
             self._master = self._daemon("condor_master")
+            # A queue that finds no collector tries again only much later.
+            self._until("condor_status", "-any", "-af", "Name", printing=False)
             self.start_schedd()
             self._until("condor_status", "-af", "Name")
         except BaseException:
@@ -225,19 +226,27 @@ class Pool:
         self._until("condor_status", "-schedd", "-af", "Name")
 
     def stop_schedd(self) -> None:
-        """End the queue in order: it takes its ad out of the collector, running jobs go back to waiting."""
+        """End the queue in order: it takes its ad out of the collector; running jobs run on and are found again."""
         self._signal_schedd(signal.SIGQUIT)
         self._wait_schedd()
 
     def kill_schedd(self) -> None:
-        """End the queue as a crash would: its ad stays in the collector, running jobs run on."""
+        """End the queue as a crash of its machine would: its ad stays in the collector, running jobs run on and are found again.
+
+        What it has noted of jobs in the last moments may be lost. Its shadows die with it: alive, they would fight over the jobs with
+        those of the next one, and the jobs would be started anew.
+        """
         self._signal_schedd(signal.SIGKILL)
         self._wait_schedd()
+        for pid in self._processes():
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text().strip() == "condor_shadow":
+                    os.kill(pid, signal.SIGKILL)
 
     def hide_schedd(self) -> None:
         """Kill the queue and take its ad out of the collector: it then looks as if there were no queues and no jobs."""
         self.kill_schedd()
-        ad = f'MyType = "Query"\nTargetType = "Scheduler"\nRequirements = TARGET.Name == "{self.schedd}"\n'
+        ad = f'MyType = "Query"\nTargetType = "Scheduler"\nName = "{self.schedd}"\nRequirements = TARGET.Name == "{self.schedd}"\n'
         file = self.folder / "home" / "invalidate.ad"
         file.write_text(ad)
         self.run("condor_advertise", "INVALIDATE_SCHEDD_ADS", str(file))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dune_prompt.cli.bundle import bundle
+from dune_prompt.cli.campaign.bundle import bundle
 from dune_prompt.cli.campaign.canary import canary
 from dune_prompt.cli.campaign.exclude import exclude, include, waive
 from dune_prompt.cli.campaign.pause import pause, resume
@@ -14,10 +14,10 @@ from dune_prompt.cli.campaign.reconcile import reconcile
 from dune_prompt.cli.campaign.redo import redo
 from dune_prompt.cli.campaign.report import report
 from dune_prompt.cli.campaign.retry import retry
+from dune_prompt.cli.campaign.simulate import command as simulate
 from dune_prompt.cli.campaign.status import status
 from dune_prompt.cli.campaign.step import step
 from dune_prompt.cli.campaign.why import why
-from dune_prompt.cli.simulate import command as simulate
 
 
 @click.group()

@@ -15,7 +15,8 @@ from dune_prompt.cli.options import json_option, print_table, site_option
 @json_option
 @click.option("--run", type=int, help="only this run")
 @click.option("--parked", is_flag=True, help="list the parked tasks and why they are parked")
-def status(site_path: Path, as_json: bool, run: int | None, parked: bool) -> None:
+@click.option("--why", is_flag=True, help="say why the service wants so many slots, and who takes the jobs")
+def status(site_path: Path, as_json: bool, run: int | None, parked: bool, why: bool) -> None:
     """Show how far each campaign is: files, processed, backlog, at work, parked, late."""
     from dataclasses import asdict
 
@@ -25,6 +26,9 @@ def status(site_path: Path, as_json: bool, run: int | None, parked: bool) -> Non
     from dune_prompt.store import open_store
 
     site = load_site(site_path)
+    if why:
+        _say_why(f"{site.service.base_url}/api/v1/status", as_json)
+        return
     store = open_store(site.store_url)
     with store.read() as connection:
         if parked:
@@ -35,7 +39,38 @@ def status(site_path: Path, as_json: bool, run: int | None, parked: bool) -> Non
         else:
             rows = [asdict(item) for item in campaign_statuses(connection, run, leave_out=site.probe.run if site.probe else None)]
     store.close()
-    columns = ["campaign", "version", "files", "processed", "fraction_processed", "backlog", "in_flight", "reported", "parked", "late"]
+    columns = ["campaign", "version", "files", "processed", "fraction_processed", "fraction_prompt", "backlog", "in_flight", "reported"]
+    columns += ["parked", "late", "paused"]
     print_table(rows, as_json=as_json, columns=None if parked else columns)
     if not rows and not as_json:
         click.echo("no parked tasks" if parked else "no campaign has run here yet")
+
+
+def _say_why(url: str, as_json: bool) -> None:
+    """What the service's engine thinks."""
+    import requests
+
+    from dune_prompt.errors import TransientError
+
+    try:
+        answer = requests.get(url, timeout=(5, 30))
+        answer.raise_for_status()
+    except requests.RequestException as error:
+        raise TransientError(f"{url}: no service answers ({type(error).__name__}); `dune-prompt serve` is what decides") from None
+    said: dict[str, Any] = answer.json()
+    if as_json:
+        print_table([said], as_json=True)
+        return
+    click.echo(f"{said['slots_wanted']} slots: {said['slots_reason']}")
+    for what, slots in said["slots_needs"].items():
+        click.echo(f"  {what}: {slots}")
+    job = "none has ended yet" if said["job_s"] is None else f"{said['job_s']:.1f} s"
+    click.echo(f"new tasks: {said['tasks_per_s']:.3g}/s, {said['bytes_per_s'] / 1e9:.3g} GB/s; a job holds its slot for: {job}")
+    click.echo(said["launcher_reason"])
+    for words in said["catalogs"]:
+        click.echo(words)
+    if waiting := said["declarations_waiting"]:
+        click.echo("declarations waiting: " + ", ".join(f"{what} {files}" for what, files in waiting.items()))
+    for item in said["campaigns"]:
+        if item["paused"]:
+            click.echo(f"{item['campaign']} {item['version']} is paused: {item['paused']}")

@@ -59,7 +59,7 @@ def test_a_good_installation_ends_with_0_and_a_table(site: Path) -> None:
 def test_json_has_everything_of_the_table(site: Path) -> None:
     found = rows(run(site, "--json"))
     names = [row["what"].split()[0] for row in found if not row["detail"].endswith("(not needed here)")]
-    assert names == ["campaigns", "buffer", "workspace", "outbox", "quarantine", "released", "store", "catalog"]
+    assert names == ["campaigns", "buffer", "workspace", "outbox", "quarantine", "released", "store", "catalog", "slots"]
     assert set(found[0]) == {"what", "verdict", "detail", "owner", "expires_at", "renewed_by", "error_class", "alarm"}
 
 

@@ -104,7 +104,7 @@ def _give_commits(rows: list[dict[str, object]]) -> None:
         sa.ForeignKeyConstraint(["attempt_id"], ["attempt.id"], name=op.f("fk_stage_commit_attempt_id")),
         sa.PrimaryKeyConstraint("input_id", "stage", name=op.f("pk_stage_commit")),
         sqlite_with_rowid=False,
-        comment="exactly one attempt counts for each stage of an input; `outputs` are its files: [name, size, adler32, declared]",
+        comment="exactly one attempt counts for each stage of an input; `outputs`: name (~ is the input's stem), size, adler32, declared",
     )
     if rows:
         op.get_bind().execute(sa.insert(table), rows)
