@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from dune_prompt.errors import DataError
-from stages.evaluate.record import BeforeAfter, Channels, Element, Histogram, Number, Plane, Range, Spectrum
+from stages.evaluate.elements import BeforeAfter, Channels, Element, Histogram, Number, Plane, Range, Spectrum
 from stages.frames import FrameFile
 
 # As DUNE-DAQ's rawdatautils dqmtests.py: standard deviation in ADC.

@@ -6,13 +6,16 @@ Of a payload that processes nothing (noop) the record holds the job's performanc
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dune_prompt.errors import DataError
 from dune_prompt.records import read_json, write_json
 from stages.derived import derived_name, write_sidecar
-from stages.evaluate.record import DqmRecord, Element, Performance, Picture, RecordProblem, TriggerRecords
+from stages.evaluate.record import DqmRecord, Performance, Picture, RecordProblem, TriggerRecords
 from stages.stage import StageContext, StageResult
+
+if TYPE_CHECKING:
+    from stages.evaluate.elements import Element
 
 
 def run(context: StageContext) -> StageResult:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -311,3 +313,64 @@ def test_an_engine_killed_before_the_answer_finds_its_submission_again(far: Far)
     assert far.house.states() == ["submitted"] * 3
     assert len(far.queue.submissions) == 1
     again.close()
+
+
+class AwayTruth:
+    """A remote catalogue that answers nothing for a while."""
+
+    name = "metacat"
+
+    def __init__(self) -> None:
+        self.away = True
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def children_of(self, dids: Sequence[str], made_by: Any) -> dict[str, tuple[str, ...]]:
+        if self.away:
+            raise TransientError("metacat does not answer")
+        return {}
+
+
+def test_an_hour_without_any_server_leaves_no_slot_idle_and_doubles_nothing(
+    tmp_path: Path, house_tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = AwayTruth()
+    house_tools.write_files(tmp_path, site=house_tools.site.replace("lifetime: 1h", "lifetime: 24h"))
+    house = house_tools.open_house(tmp_path)
+    house.engine.close()
+    remote = SimpleNamespace(kind="metacat", metadata=truth, replicas=None)
+    catalogs = SimpleNamespace(truth=truth, all=[remote], close=lambda: None)
+    monkeypatch.setattr("campaign.engine.intake.open_catalogs", lambda site: catalogs)
+    engine = Engine(replace(house.installation, catalogs=catalogs), {"local": house.launcher}, jitter=lambda: 0.0)
+    # The first question finds out that nobody answers; from then on nothing waits for it.
+    house.arrive(4)
+    wait_until(lambda: engine.step(NOW).taken_in > 0)
+    arrived, now = 4, NOW
+    while now < NOW + 3600:
+        now += 10
+        if arrived < 200:
+            house.arrive(2, first=arrived, at=now)
+            arrived += 2
+        engine.step(now)
+        states = house.states()
+        if "ready" in states:
+            assert states.count("running") == house.installation.site.slots.max
+        for attempt in house.launcher.waiting():
+            house.launcher.finish(attempt)
+    assert house.states() == ["reported"] * arrived
+    assert any("out" in words for words in engine.health())
+    truth.away = False
+    house.declare_outputs()
+    engine.step(now + 10)
+    assert house.states() == ["done"] * arrived
+    assert len(house.launcher.jobs) == arrived
+    engine.close()
+    house.store.close()
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from dune_prompt.records import FileRecord, InputFile, Report, read_json
+from stages.evaluate import elements
 from stages.evaluate import record as schema
 
 Walk = Callable[..., tuple[Report, int]]
@@ -93,7 +94,7 @@ def test_the_record_is_the_one_the_documentation_promises(content: dict[str, Any
 
     def check(cls: type, value: dict[str, Any]) -> None:
         assert set(value) == {field.name for field in fields(cls)}
-        hints = get_type_hints(cls)
+        hints = get_type_hints(cls, localns=vars(elements))
         for field in fields(cls):
             assert field.name in documented, f"{cls.__name__}.{field.name} is not documented"
             inner = [hint for hint in (hints[field.name], *get_args(hints[field.name])) if is_dataclass(hint)]
