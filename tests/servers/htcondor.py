@@ -102,7 +102,8 @@ HAS_usage_model = "OFFSITE"
 HAS_Singularity = True
 HAS_CVMFS_dune_opensciencegrid_org = True
 IFOS_installed = "SL7,EL9"
-STARTD_ATTRS = $(STARTD_ATTRS) GLIDEIN_Site GLIDEIN_DUNESite HAS_usage_model HAS_Singularity HAS_CVMFS_dune_opensciencegrid_org IFOS_installed
+STARTD_ATTRS = $(STARTD_ATTRS) GLIDEIN_Site GLIDEIN_DUNESite HAS_usage_model HAS_Singularity IFOS_installed
+STARTD_ATTRS = $(STARTD_ATTRS) HAS_CVMFS_dune_opensciencegrid_org
 STARTER_JOB_ENVIRONMENT = "GLIDEIN_Site=CERN GLIDEIN_DUNESite=CERN"
 SYSTEM_JOB_MACHINE_ATTRS = $(SYSTEM_JOB_MACHINE_ATTRS) GLIDEIN_Site
 IsJobsubLite = True
