@@ -65,6 +65,9 @@ class Workers:
             ConfigError: the bundle cannot be made. OSError: a folder cannot be written.
         """
         submission.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if campaign.settings.outputs.place is None:
+            # Ours to make. A place that is set up is a mount, maybe: jobs take it as it is, or fail.
+            self.installation.place_of(campaign.settings).mkdir(parents=True, exist_ok=True)
         if self.share_files:
             return submission
         sites = self.settings.site or "" if isinstance(self.settings, JobsubLauncherSettings) else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
@@ -16,7 +16,7 @@ from campaign.engine import commit, guard, launch, measures, settle
 from campaign.engine.contact import Beat, Contact
 from campaign.engine.intake import Covers, Intake
 from campaign.engine.launch import Candidates, Group
-from campaign.engine.watch import Sighting, Watch, job_of
+from campaign.engine.watch import Ended, Sighting, Watch, job_of
 from campaign.inputs.finder import InputFinder
 from campaign.installation import Installation
 from campaign.launchers.background import Background
@@ -136,6 +136,7 @@ class Engine:
                     groups = self._prepare(connection, candidates, now)
                     folders = settle.clear(self.installation, connection, done) if done else []
                 settle.remove(folders)
+                self._end_lost(view.seen.ended)
                 if newly_ready and (more := self._candidates(self._recount(), now)) is not None:
                     with self.writing() as connection:
                         groups += self._prepare(connection, more, now)
@@ -160,6 +161,15 @@ class Engine:
         """How the catalogues are that the engine asks, in words."""
         found = [f"{item.catalog} answers" if item.ok else f"{item.catalog} is out: {item.message}" for item in self._intake.health()]
         return [*found, *self._intake.problems]
+
+    def make_ready(self) -> None:
+        """Build what jobs elsewhere carry, so that the first submission need not wait for it.
+
+        Raises:
+            ConfigError: it cannot be built.
+        """
+        for workers in self._workers.values():
+            workers.make_ready()
 
     def drain(self) -> bool:
         """Wait until remote batch systems have taken or refused what they were given; whether there are any."""
@@ -217,6 +227,14 @@ class Engine:
                 launcher.fetch_log(job_of(self.installation, item.attempt, item.task))
         beating = [(attempt, beats[attempt.id]) for attempt in attempts if attempt.id in beats]
         return View(counts, startable, counts.of(TaskState.READY, campaigns=startable), beating, seen, settlement, late, retries)
+
+    def _end_lost(self, ended: Sequence[Ended]) -> None:
+        """A job elsewhere that counts as lost may live on, or begin yet: its place is better used. If it cannot be reached, the answer to
+        its first heartbeat ends it."""
+        for name, launcher in self.launchers.items():
+            lost = [item for item in ended if item.attempt.launcher == name and item.error_class == "lost"]
+            if lost and launcher.answers_later:
+                launcher.kill([job_of(self.installation, item.attempt, item.task) for item in lost])
 
     def _recount(self) -> View:
         """The counts as they are now, with nothing happening."""

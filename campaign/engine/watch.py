@@ -112,7 +112,7 @@ class Watch:
         if (attempt.id in reported or (launcher is None and job.report.exists())) and elsewhere:
             sighting.ended.append(_ended(attempt, task, job, status))
         elif status.seen is Seen.GONE:
-            if launcher is None or not elsewhere or self._waited_for_report(job, attempt, now):
+            if launcher is None or not elsewhere or self._waited_for_report(job, attempt, task, now):
                 sighting.ended.append(_ended(attempt, task, job, status))
         elif status.seen is Seen.REFUSED:
             error_class = status.ended_by or "launch"
@@ -125,22 +125,25 @@ class Watch:
         elif status.handle and attempt.handle is None:
             sighting.taken.append((attempt, task, status.handle))
 
-    def _waited_for_report(self, job: Job, attempt: Attempt, now: float) -> bool:
+    def _waited_for_report(self, job: Job, attempt: Attempt, task: Task, now: float) -> bool:
         """Whether the report of a job elsewhere is there, or has been waited for long enough."""
-        if job.report.exists() or self._fetch_report(job, attempt):
+        if job.report.exists() or self._fetch_report(job, attempt, task):
             return True
         return now - self._gone_since.setdefault(attempt.id, now) >= REPORT_GRACE_S
 
-    def _fetch_report(self, job: Job, attempt: Attempt) -> bool:
-        """A job that could not reach us leaves its report beside its outputs."""
-        for campaign in self._installation.campaigns.values():
-            left = self._installation.output_dir(campaign.settings, attempt.id) / job.report.name
-            if left.exists():
-                draft = job.report.with_suffix(".tmp")
-                shutil.copyfile(left, draft)
-                draft.replace(job.report)
-                return True
-        return False
+    def _fetch_report(self, job: Job, attempt: Attempt, task: Task) -> bool:
+        """A job that could not reach us leaves its report beside its outputs. A place that cannot be read is no reason to stop."""
+        left = self._installation.output_dir(self._installation.campaigns[task.campaign_id].settings, attempt.id) / job.report.name
+        draft = job.report.with_suffix(".tmp")
+        try:
+            shutil.copyfile(left, draft)
+            draft.replace(job.report)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            log.warning("a report cannot be fetched", attempt=attempt.id, error=str(error))
+            return False
+        return True
 
     def _is_silent(self, attempt: Attempt, now: float) -> bool:
         settings = next((item for item in self._installation.site.launchers if item.kind == attempt.launcher), None)

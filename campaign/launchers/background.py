@@ -124,12 +124,14 @@ class Background:
             return {job.attempt: self._status(job, now) for job in jobs}
 
     def kill(self, jobs: Sequence[Job]) -> None:
-        """Have the jobs ended soon. One that still waits here is never submitted."""
+        """Have the jobs ended soon. A submission that still waits here is not handed over when all its jobs are ended."""
         with self._changed:
             for attempt in self._withdraw({job.attempt for job in jobs}):
                 self._taken[attempt].refused = JobStatus(Seen.GONE, message="ended before it was submitted")
                 self._news = True
             for job in jobs:
+                if job.attempt in self._unwanted:
+                    continue  # when its submission has been handed over
                 if (taken := self._taken.get(job.attempt)) is None or taken.refused is None:
                     _add_bounded(self._kills, job, MOST_KILLS)
             self._go_on()

@@ -21,6 +21,8 @@ from dune_prompt.errors import DataError
 from stages.rawdata.file_name import RUN_TYPES, RawFileName
 
 MOST_NEAR = 5
+# As long as `np04hd_raw_run028100_0001`, nearly: shorter ones mean no single file.
+SHORTEST_BEGINNING = 20
 _LOOKED_AT = 400
 _RUN = re.compile(r"_run0*(\d{1,9})_")
 
@@ -56,7 +58,8 @@ def find(connection: sa.Connection, asked: str) -> Found:
         file = file or _by_name(connection, name) if file is None and not tasks_of(connection, [text]) else file
         did: str | None = text if file is None else file.did or text
     else:
-        file = _by_name(connection, name, path)
+        file = _by_name(connection, name, path) or _by_beginning(connection, name)
+        name = file.name if file else name
         did = file.did if file else None
     dids = [did] if did else possible_dids(name)
     tasks = tasks_of(connection, dids)
@@ -67,6 +70,16 @@ def _by_name(connection: sa.Connection, name: str, path: str | None = None) -> J
     """A file of that name: of a buffer or an outbox, the one at `path` if both have it."""
     found = [*files_by_name(connection, "buffer", [name]).values(), *files_by_name(connection, "outbox", [name]).values()]
     return next((file for file in found if file.path == path), found[0] if found else None)
+
+
+def _by_beginning(connection: sa.Connection, beginning: str) -> JournalFile | None:
+    """The only raw file whose name begins so: names are long."""
+    c = file_table.c
+    if len(beginning) < SHORTEST_BEGINNING:
+        return None
+    alike = sa.select(c.name).where(c.origin == "buffer", c.name >= beginning, c.name < beginning + "\U0010ffff").limit(2)
+    names = list(connection.execute(alike).scalars())
+    return _by_name(connection, names[0]) if len(names) == 1 else None
 
 
 def possible_dids(name: str) -> list[str]:
@@ -102,6 +115,8 @@ def near(connection: sa.Connection, name: str) -> list[str]:
     matcher = SequenceMatcher(b=name, autojunk=False)
 
     def likeness(other: str) -> float:
+        if other.startswith(name):
+            return 1.0
         matcher.set_seq1(other)
         return matcher.ratio() if matcher.real_quick_ratio() > 0.5 else 0.0
 

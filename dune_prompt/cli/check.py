@@ -73,14 +73,18 @@ def _groups(site: Site, site_path: Path) -> list[Group]:
 def _launcher(site: Site, kind: str) -> list[Result]:
     """Whether a batch system answers."""
     from campaign.launchers import open_blocking
-    from declare_daemon.checks.result import failed, good
+    from declare_daemon.checks.result import failed, good, warned
     from dune_prompt.errors import DunePromptError
+    from dune_prompt.settings.launchers import RemoteLauncherSettings
 
     try:
         settings = next(item for item in site.launchers if item.kind == kind)
         open_blocking(settings).available()
     except DunePromptError as error:
         return [failed(f"launcher {kind}", error)]
+    if isinstance(settings, RemoteLauncherSettings) and site.service.url is None and not settings.share_files:
+        unheard = f"the queue answers, but jobs elsewhere cannot reach {site.service.base_url}: set service.url in the site file"
+        return [warned(f"launcher {kind}", unheard)]
     return [good(f"launcher {kind}", "the queue answers")]
 
 

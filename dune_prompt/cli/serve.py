@@ -50,6 +50,7 @@ def command(site_path: Path, verbose: bool) -> None:
     except OSError as error:
         installation.lease.release()
         raise ConfigError(f"{site_path}: service.listen: {site.service.listen}: {error.strerror}; choose another port") from None
+    engine.make_ready()
     loop.start()
     try:
 

@@ -138,8 +138,10 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 @pytest.mark.parametrize("layout", ["fused", "staged"])
 def test_the_ledger_may_be_in_postgresql(tmp_path: Path, house_tools: Any, postgres: Postgres, layout: str) -> None:
     name = f"ledger_{layout}"
-    with sa.create_engine(postgres.url, isolation_level="AUTOCOMMIT").connect() as connection:
+    database = sa.create_engine(postgres.url, isolation_level="AUTOCOMMIT")
+    with database.connect() as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    database.dispose()
     url = sa.make_url(postgres.url).set(database=name).render_as_string(hide_password=False)
     house_tools.write_files(tmp_path, layout, site=house_tools.site + f'store: "{url}"\n')
     house = house_tools.open_house(tmp_path)

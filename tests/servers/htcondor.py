@@ -3,7 +3,7 @@
     with Pool(folder) as pool:
         subprocess.run(pool.command("condor_submit", "job.sub"), env=pool.environment())
 
-One partitionable slot, one queue, short cycles: a job starts about a second after its submission. The machine says of itself what a
+One partitionable slot, one queue, short cycles: a job starts about two seconds after its submission. The machine says of itself what a
 glidein at CERN does, and the queue what jobsub_lite looks for. HTCondor takes no jobs from root. Under root, pool, clients and jobs run
 as `nobody` (`setpriv`), who keeps the one right he needs to work in folders that only root may enter. The pool ends with the thread
 that started it.
@@ -112,7 +112,7 @@ InDownTime = False
 Jobsub_Max_Jobs_Per_Submission = 10000
 SCHEDD_ATTRS = $(SCHEDD_ATTRS) IsJobsubLite SupportedVOList InDownTime Jobsub_Max_Jobs_Per_Submission
 
-NEGOTIATOR_INTERVAL = 5
+NEGOTIATOR_INTERVAL = 1
 NEGOTIATOR_CYCLE_DELAY = 1
 NEGOTIATOR_MIN_INTERVAL = 1
 SCHEDD_INTERVAL = 5

@@ -353,16 +353,29 @@ def test_a_job_ended_during_its_submission_is_ended_after_it(setting: Setting) -
     assert setting.seen("a", "b") == [Seen.GONE, Seen.GONE]
 
 
-def test_a_job_ended_while_it_waits_here_is_never_submitted(setting: Setting) -> None:
+def test_a_submission_ended_while_it_waits_here_is_never_handed_over(setting: Setting) -> None:
     setting.queue.hang_in = "submit"
     setting.background.submit(submission("a", id="S1"))
     setting.background.submit(submission("b", "c", id="S2"))
     with setting.hanging_in("submit"):
         setting.background.kill([job("b")])
-        assert setting.seen("b", "c") == [Seen.GONE, Seen.WAITING]
+        setting.background.kill([job("c")])
+        assert setting.seen("c") == [Seen.GONE]
     setting.settle()
-    assert setting.queue.called("submit") == ["submit a", "submit c"]
+    assert setting.queue.called("submit") == ["submit a"]
     assert setting.queue.called("kill") == []
+
+
+def test_a_job_ended_among_others_keeps_their_indexes_and_is_ended_once_it_is_there(setting: Setting) -> None:
+    setting.queue.hang_in = "submit"
+    setting.background.submit(submission("a", id="S1"))
+    setting.background.submit(submission("b", "c", id="S2"))
+    with setting.hanging_in("submit"):
+        setting.background.kill([job("b")])
+        assert setting.seen("b", "c") == [Seen.WAITING, Seen.WAITING]
+    setting.settle()
+    assert setting.queue.called("submit") == ["submit a", "submit b,c"]
+    assert setting.queue.called("kill") == ["kill b=handle-b"]
 
 
 def test_what_is_no_longer_asked_for_is_not_submitted_and_if_it_just_was_it_is_ended(setting: Setting) -> None:

@@ -402,6 +402,15 @@ def test_an_output_tells_its_place_and_how_it_was_made(books: Books) -> None:
     assert "code version 0.1.0" in text
 
 
+def test_the_beginning_of_a_name_is_enough_when_only_one_file_begins_so(books: Books) -> None:
+    for index in range(2):
+        books.raw(raw_name(index))
+    beginning = raw_name(1).partition("_dataflow")[0]
+    assert ask(books, beginning).kind != "unknown"
+    assert ask(books, beginning[:-1]).kind == "unknown"
+    assert raw_name(1) in ask(books, beginning[:-1]).near
+
+
 def test_what_is_unknown_says_what_is_near_and_what_to_do(books: Books) -> None:
     for index in range(3):
         books.raw(raw_name(index))
