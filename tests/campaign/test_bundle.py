@@ -18,6 +18,7 @@ from campaign.bundle_contents import libraries_of
 from campaign.definition import CampaignFile, load_campaign
 from dune_prompt.cli.campaign.bundle import bundle as bundle_command
 from dune_prompt.errors import ConfigError
+from tests.servers.unpacking import unpack_all
 
 CAMPAIGN = """
 campaign: test-prompt
@@ -52,7 +53,7 @@ def numpy_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def unpacked(bundle: Path, folder: Path) -> Path:
     with tarfile.open(bundle) as archive:
-        archive.extractall(folder, filter="data")
+        unpack_all(archive, folder)
     return folder
 
 

@@ -31,6 +31,7 @@ from stages.rawdata.metadata import record_of
 from stages.stage import STAGES, Payload
 from templates import render
 from tests.servers.engine_answers import EngineAnswers
+from tests.servers.unpacking import unpack_all
 from tests.servers.xrootd import XrootdServer
 
 ATTEMPT = "01J0QZ5W3V5T9H0F1N2M3P4Q5R"
@@ -209,7 +210,7 @@ def test_the_numpy_chain_needs_nothing_of_the_worker(worker: Worker, numpy: Ship
 def test_an_unpacked_bundle_is_used_as_jobsub_leaves_it(worker: Worker, noop: Shipped) -> None:
     unpacked = worker.folder / "unpacked"
     with tarfile.open(noop.bundle) as archive:
-        archive.extractall(unpacked, filter="data")
+        unpack_all(archive, unpacked)
     before = sorted(unpacked.rglob("*"))
     worker.environment |= {"INPUT_TAR_DIR_LOCAL": str(unpacked), "JOBSUBJOBSECTION": "3", "PROCESS": "0"}
     worker.write(worker.assignment(), "3.json")
@@ -285,7 +286,7 @@ def altered(worker: Worker, noop: Shipped) -> Callable[[str], Altered]:
     def alter(code: str) -> Altered:
         folder = worker.folder / "altered"
         with tarfile.open(noop.bundle) as archive:
-            archive.extractall(folder, filter="data")
+            unpack_all(archive, folder)
         begun = worker.folder / "begun"
         body = "\n".join(f"    {line}" for line in code.splitlines())
         text = f"import os, signal, subprocess, time\nfrom pathlib import Path\nBEGUN = Path({str(begun)!r})\ndef run(context):\n{body}\n"
@@ -503,7 +504,7 @@ def test_a_job_of_this_machine_has_no_contact(worker: Worker, noop: Shipped) -> 
         report_path = worker.folder / "report.json"
         assignment = worker.assignment(service_url=engine.url, in_place=True, report=str(report_path))
         with tarfile.open(noop.bundle) as archive:
-            archive.extractall(worker.folder / "bundle", filter="data")
+            unpack_all(archive, worker.folder / "bundle")
         command = [sys.executable, "-I", str(worker.folder / "bundle"), "run", "all", "--assignment", worker.write(assignment)]
         assert subprocess.run(command, cwd=worker.cwd, env=worker.environment | {"TMPDIR": "/tmp"}).returncode == 0
         assert Report.from_json(read_json(report_path), "report").ok

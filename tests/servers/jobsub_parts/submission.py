@@ -20,6 +20,7 @@ from typing import Any
 
 from tests.servers.jobsub_parts import grammar, job_files
 from tests.servers.jobsub_parts.world import Failed, World, check_line, hang, job_scopes
+from tests.servers.unpacking import unpack_all
 
 HIGHLIGHT = "\n" + "=-" * 30 + "\n\n"
 
@@ -187,7 +188,7 @@ def _published(world: World, name: str, group: str, role: str) -> str:
             print("Could not locate uploaded file on RCDS.  Will retry in 0 seconds.")
             raise Failed("RuntimeError", f"Max retries 20 to find RCDS tarball at {cid} exceeded.  Exiting now.")
         with tarfile.open(packed) as published:
-            published.extractall(place, filter="tar")
+            unpack_all(published, place)
         print("Found uploaded file on RCDS.")
     packed.unlink()
     return str(place)
