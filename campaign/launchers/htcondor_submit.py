@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from campaign.launchers.protocol import Submission
+from campaign.launchers.protocol import AVOID_FOR_S, Submission
 from dune_prompt.errors import ConfigError
 from dune_prompt.settings.launchers import HTCondorLauncherSettings
 from templates import render
@@ -145,9 +145,9 @@ def _submit_line(setting: str, value: str) -> str:
 
 
 def _is_not(host: str) -> str:
-    """A machine is not this host; a short name is that of the host in any domain."""
+    """A machine is not this host, or the job has waited long enough for another; a short name is that of the host in any domain."""
     machine = "TARGET.Machine" if "." in host else 'split(TARGET.Machine, ".")[0]'
-    return f'{machine} != "{name("host to avoid", host)}"'
+    return f'{machine} != "{name("host to avoid", host)}" || time() - MY.QDate > {AVOID_FOR_S}'
 
 
 def _refused(setting: str, value: str, reason: str) -> ConfigError:

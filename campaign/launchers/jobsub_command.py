@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from campaign.launchers.protocol import Submission
+from campaign.launchers.protocol import AVOID_FOR_S, Submission
 from dune_prompt.errors import ConfigError
 from dune_prompt.settings.launchers import JobsubLauncherSettings
 
@@ -298,9 +298,9 @@ def _storage(settings: JobsubLauncherSettings, submission: Submission) -> str | 
 
 
 def _is_not(host: str) -> str:
-    """A machine is not this host; a short name is that of the host in any domain."""
+    """A machine is not this host, or the job has waited long enough for another; a short name is that of the host in any domain."""
     machine = "TARGET.Machine" if "." in host else 'split(TARGET.Machine,".")[0]'
-    return f'({machine} != "{name("host to avoid", host)}")'
+    return f'({machine} != "{name("host to avoid", host)}" || time() - MY.QDate > {AVOID_FOR_S})'
 
 
 def _mebibytes(size: int) -> int:

@@ -8,6 +8,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+# Hosts to avoid are avoided so long: where there is no other, an attempt there is better than none.
+AVOID_FOR_S = 600
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from campaign.deadlines import deadline_of, is_late, room_s
 from campaign.layout import ALL_STAGES, sealed_stages, steps_of
 from campaign.retries import POLICIES, Needs, decide, next_needs
 from campaign.slots import SlotInputs
@@ -166,3 +167,19 @@ def test_every_state_has_a_sentence_and_a_way_on() -> None:
         reached |= {after for state in reached for after in TRANSITIONS[state]}
     assert reached == set(TaskState)
     assert not BACKLOG & IN_FLIGHT
+
+
+def test_a_task_is_late_when_a_job_begun_now_could_not_end_in_time() -> None:
+    assert not is_late(100.0, 79.0, 10.0)
+    assert is_late(100.0, 81.0, 10.0)
+    assert not is_late(100.0, 99.0)
+    assert is_late(100.0, 101.0)
+
+
+def test_a_deadline_comes_early_when_the_buffer_fills_up_before_the_lifetime_is_over() -> None:
+    room = room_s(1000, 0.9, 10.0)
+    assert room == 90.0
+    assert deadline_of(5.0, 3600.0, room) == 95.0
+    assert deadline_of(5.0, 60.0, room) == 65.0
+    assert room_s(None, 0.9, 10.0) is None
+    assert room_s(1000, 0.9, 0.0) is None

@@ -91,6 +91,23 @@ def test_a_thousand_jobs_that_all_fail_stop_their_campaign_after_twenty(tmp_path
     house.store.close()
 
 
+@pytest.mark.parametrize(("failing", "paused"), [(16, True), (15, False)])
+def test_a_campaign_is_stopped_when_four_fifths_of_its_last_jobs_failed_in_one_way(
+    tmp_path: Path, house_tools: Any, failing: int, paused: bool
+) -> None:
+    site = house_tools.site.replace("max: 4", "max: 20")
+    house_tools.write_files(tmp_path, site=site, campaign=house_tools.campaign.replace("{last: 1000}", "{last: 20, fraction: 80%}"))
+    house = house_tools.open_house(tmp_path)
+    house.arrive(20)
+    house.engine.step(NOW)
+    for number, attempt in enumerate(house.launcher.waiting()):
+        house.launcher.finish(attempt, fail_at="nf_sp" if number < failing else None)
+    house.engine.step(NOW + 1)
+    (row,) = house.rows(sa.select(campaign_table))
+    assert (row.paused_at is not None) is paused
+    house.store.close()
+
+
 def test_a_queue_lost_three_times_costs_no_file_a_try(house: Any) -> None:
     house.arrive(10)
     now = NOW
@@ -124,7 +141,7 @@ def test_a_file_done_after_its_deadline_is_late_and_one_done_before_is_prompt(ho
 
 @dataclass
 class FarQueue:
-    """A batch system elsewhere, which takes its time to answer and sometimes none. `look` is set when it has been asked for its jobs."""
+    """A batch system elsewhere, which takes jobs while it is `open`, and sometimes does not answer."""
 
     name: str = "htcondor"
     answers_later: bool = False
@@ -133,16 +150,19 @@ class FarQueue:
     killed: list[str] = field(default_factory=list)
     away: bool = False
     refuse: bool = False
-    asked: threading.Event = field(default_factory=threading.Event)
+    open: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.open.set()
 
     def submit(self, submission: Submission) -> Mapping[str, str]:
+        self.open.wait(20)
         if self.refuse or self.away:
             raise TransientError("no job is taken")
         self.submissions.append(submission)
         return {job.attempt: f"{len(self.submissions)}.{index}@far" for index, job in enumerate(submission.jobs)}
 
     def poll(self, jobs: Sequence[Job], now: float) -> Mapping[str, JobStatus]:
-        self.asked.set()
         if self.away:
             raise TransientError("the queue does not answer")
         handles = {
@@ -248,6 +268,21 @@ def test_jobs_elsewhere_are_one_submission_and_end_by_their_reports(far: Far) ->
     assert (task.state, task.failures, task.error_class) == ("waiting_retry", 0, "lost")
 
 
+def test_what_comes_while_a_submission_is_under_way_goes_together_with_the_next(far: Far) -> None:
+    far.queue.open.clear()
+    far.house.arrive(1)
+    far.engine.step(far.clock[0])
+    for index in range(1, 5):
+        far.house.arrive(1, first=index)
+        far.engine.step(far.clock[0] + index)
+    assert sorted(far.house.states()) == ["ready"] * 4 + ["submitting"]
+    far.queue.open.set()
+    far.background.drain(20)
+    far.step(10)
+    far.step()
+    assert [len(submission.jobs) for submission in far.queue.submissions] == [1, 4]
+
+
 def test_the_next_launcher_takes_over_and_hands_back(far: Far) -> None:
     far.queue.refuse = True
     far.house.arrive(2)
@@ -296,6 +331,10 @@ def test_a_silent_queue_hides_no_job_that_lives(far: Far) -> None:
     (task,) = far.house.tasks()
     assert (task.failures, task.attempts) == (0, 2)
     assert len(far.house.launcher.jobs) == 1
+    # It may live on behind the silence: it is ended as soon as it can be reached.
+    far.queue.away = False
+    far.step()
+    assert far.queue.killed == [attempt.id]
 
 
 def test_an_engine_killed_before_the_answer_finds_its_submission_again(far: Far) -> None:
