@@ -5,8 +5,6 @@ Daemon and service run as processes of their own; a job is one interpreter that 
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
 import tempfile
 import time
@@ -16,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmarks import figures
 from benchmarks.installation import Pipeline
 from campaign.ledger.tables import attempt_table, task_table
 
@@ -91,16 +90,7 @@ FIGURES: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", nargs="*", choices=sorted(FIGURES), default=list(FIGURES))
-    options = parser.parse_args()
-    result = {name: FIGURES[name]() for name in options.only}
-    if options.json:
-        print(json.dumps(result, indent=1))
-        return
-    for name, values in result.items():
-        print(name, "  ".join(f"{key} {value}" for key, value in values.items()))
+    figures.run(__doc__, FIGURES)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ A payload of one second (0.1 s for the largest burst), 8 slots, a scan every 0.1
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmarks import figures
 from benchmarks.engine import SETTLE_S, burst
 from benchmarks.installation import Pipeline
 from campaign.ledger.tables import task_table
@@ -69,16 +68,7 @@ PROTOTYPE = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--only", nargs="*", choices=sorted(FIGURES), default=list(FIGURES))
-    options = parser.parse_args()
-    result = {name: FIGURES[name]() for name in options.only}
-    if options.json:
-        print(json.dumps(result, indent=1))
-        return
-    for name, values in result.items():
-        print(f"{name} ", "  ".join(f"{key} {value}" for key, value in values.items()), f"  [{PROTOTYPE[name]}]")
+    figures.run(__doc__, FIGURES, PROTOTYPE)
 
 
 if __name__ == "__main__":

@@ -145,18 +145,23 @@ def take_data(installation: Installation, plan: Plan, pool: Pool | None) -> tupl
     peak = Peak(installation)
     peak.start()
     began = time.monotonic()
-    switches = [] if pool is None else [(plan.out_from_s, getattr(pool, f"{plan.outage}_schedd")), (plan.out_to_s, pool.start_schedd)]
-    actions: list[tuple[float, Any]] = sorted(
-        [*((index / plan.rate_hz, None) for index in range(plan.files)), *switches], key=lambda action: action[0]
-    )
-    for at, action in actions:
-        time.sleep(max(began + at - time.monotonic(), 0.0))
-        if action is None:
-            installation.write_files(1, run=RUN)
-        else:
-            # Starting takes seconds; files must not wait for it.
-            threading.Thread(target=action, daemon=True).start()
+    over = threading.Event()
+
+    def switch(pool: Pool) -> None:
+        """The outage, in a thread of its own: starting takes seconds, and files must not wait for it. What a thread starts ends with it."""
+        over.wait(began + plan.out_from_s - time.monotonic())
+        getattr(pool, f"{plan.outage}_schedd")()
+        over.wait(began + plan.out_to_s - time.monotonic())
+        pool.start_schedd()
+        over.wait()
+
+    if pool is not None:
+        threading.Thread(target=switch, args=(pool,), daemon=True).start()
+    for index in range(plan.files):
+        time.sleep(max(began + index / plan.rate_hz - time.monotonic(), 0.0))
+        installation.write_files(1, run=RUN)
     installation.wait_until_processed(600 + 10 * plan.files * plan.job_s / plan.slots)
+    over.set()
     peak.end()
     return installation.makespan_s(RUN), peak.highest, peak.at
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import getpass
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from requests import Response
 
 
 def ask(site_path: Path, name: str, **arguments: Any) -> list[dict[str, Any]]:
@@ -38,6 +41,15 @@ def ask(site_path: Path, name: str, **arguments: Any) -> list[dict[str, Any]]:
         installation.lease.release()
 
 
+def _refusal(answer: Response) -> str | None:
+    """What the service says of a command that makes no sense now, in its own words; None: it is no such answer."""
+    try:
+        detail = answer.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return detail if answer.status_code == 409 and isinstance(detail, str) else None
+
+
 def _ask_service(site_path: Path, name: str, content: dict[str, Any]) -> list[dict[str, Any]]:
     """POST to the service that holds the ledger, with the operator's token."""
     import requests
@@ -54,6 +66,6 @@ def _ask_service(site_path: Path, name: str, content: dict[str, Any]) -> list[di
     except requests.RequestException as error:
         raise TransientError(f"{url}: the service holds the ledger but does not answer ({type(error).__name__})") from None
     if answer.status_code != 200:
-        raise ConfigError(f"{url}: {answer.status_code}: {answer.text[:300]}")
+        raise ConfigError(_refusal(answer) or f"{url}: {answer.status_code}: {answer.text[:300]}")
     rows: list[dict[str, Any]] = answer.json()["rows"]
     return rows
