@@ -2,7 +2,8 @@
 
 A batch system is out after some submissions refused in a row, or when it is silent for too long; the next one takes over. It is back when
 it has answered without a failure for a minute; after refusals it must also have taken a trial: one submission a minute after the last
-refusal, the next ones after twice as long each, up to ten minutes. Whoever is out keeps the jobs it has.
+refusal, the next ones after twice as long each, up to ten minutes. Where nobody else can take jobs, one that answers again gets them at
+once: no slot should idle for the sake of trust. Whoever is out keeps the jobs it has.
 """
 
 from __future__ import annotations
@@ -109,6 +110,10 @@ def choose(launchers: Sequence[LauncherState], now: float) -> Choice:
             reason = f"{words(launcher, now)}; it gets one submission to see whether it takes jobs again"
             return Choice(launcher.name, "; ".join([*before, reason]), True, judged)
         before.append(words(launcher, now))
+    for launcher in judged:
+        if _is_worth_a_try(launcher, now):
+            reason = f"{launcher.name} answers, and nobody else can take jobs: it gets them though it is not trusted yet"
+            return Choice(launcher.name, "; ".join([*before, reason]), launcher.refuses, judged)
     return Choice(None, "; ".join([*before, "tasks wait until one is back"]), False, judged)
 
 
@@ -135,6 +140,13 @@ def _judge(launcher: LauncherState, now: float) -> LauncherState:
     launcher = replace(launcher, out_since=min(launcher.out_since, now))  # the clock may have been set back
     back = not launcher.refuses and not launcher.is_silent(now) and launcher.steady_s(now) >= STEADY_S
     return replace(launcher, out_since=None) if back else launcher
+
+
+def _is_worth_a_try(launcher: LauncherState, now: float) -> bool:
+    """Whether one that is out may be used when all are: it answers, and has not refused anything since it does."""
+    if launcher.answering_since is None or launcher.pending or launcher.is_silent(now):
+        return False
+    return not launcher.refuses or (launcher.refused_at is not None and launcher.answering_since > launcher.refused_at)
 
 
 def _trial_is_due(launcher: LauncherState, now: float) -> bool:

@@ -158,6 +158,8 @@ def _launchers(found: _Found, site: Site | None, campaigns: Sequence[Campaign], 
                 "slice": launcher.slice,
                 "out_after": launcher.out_after,
                 "silent_after": duration_text(launcher.silent_after),
+                # Jobs that share our files speak to nobody: the queue alone tells that they have ended.
+                "reports_pushed": not launcher.share_files,
             }
         if latencies and number == 0:
             quantiles = [duration_text(value) for value in empirical(latencies).quantiles]

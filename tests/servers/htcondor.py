@@ -20,10 +20,15 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+from dune_prompt.errors import TransientError
+
+T = TypeVar("T")
 
 INSTALLED = Path("/opt/dune-prompt-condor")
 UNPRIVILEGED = "nobody"
@@ -60,6 +65,10 @@ TRUST_UID_DOMAIN = True
 SEC_DEFAULT_AUTHENTICATION_METHODS = FS
 SEC_DEFAULT_AUTHENTICATION = REQUIRED
 SEC_DEFAULT_ENCRYPTION = OPTIONAL
+# Queue and negotiator may greet each other at the same moment, then both wait 20 s for an answer. The negotiator asks every second anyway.
+SCHEDD_SEND_RESCHEDULE = False
+# What is killed here is processes, never the machine.
+CONDOR_FSYNC = False
 SEC_DEFAULT_INTEGRITY = OPTIONAL
 # The queue is not a child of the master, so that a killed one stays dead.
 SEC_USE_FAMILY_SESSION = False
@@ -125,6 +134,15 @@ STARTER_INITIAL_UPDATE_INTERVAL = 1
 MachineMaxVacateTime = 2
 {more}
 """
+
+
+def insisted(ask: Callable[[], T], tries: int = 3) -> T:
+    """What a launcher answers, asked again as the engine does when a queue was too busy for an answer."""
+    for _ in range(tries - 1):
+        with suppress(TransientError):
+            return ask()
+        time.sleep(1.0)
+    return ask()
 
 
 def installed() -> str | None:

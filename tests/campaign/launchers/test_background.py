@@ -216,6 +216,7 @@ def test_after_a_restart_a_job_whose_answer_was_lost_is_found_by_its_submission(
     setting.background.submit(submission("a"))
     with setting.hanging_in("submit"):
         setting.background.close(0.01)
+    setting.background.close(PATIENCE_S)  # the queue takes the jobs now
     restarted = make(setting.queue)
     restarted.poll(job("a"))
     restarted.settle()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -129,6 +129,23 @@ def test_with_nobody_left_tasks_wait() -> None:
     assert "htcondor is out" in choice.reason
 
 
+def test_one_that_answers_again_gets_the_jobs_at_once_where_nobody_else_takes_any() -> None:
+    out = remote(out_since=NOON - 300, answering_since=NOON - 1)
+    choice = choose([out], NOON)
+    assert (choice.name, choice.trial) == ("htcondor", False)
+    assert choice.reason.endswith("htcondor answers, and nobody else can take jobs: it gets them though it is not trusted yet")
+    assert choice.launchers[0].out_since == NOON - 300
+    assert choose([out, LOCAL], NOON).name == "local"
+
+
+def test_one_that_has_refused_since_it_answers_gets_nothing_before_its_trial() -> None:
+    refused = remote(refused_in_a_row=OUT_AFTER, refused_at=NOON - 10, out_since=NOON - 10)
+    assert choose([replace(refused, answering_since=NOON - 100)], NOON).name is None
+    back = choose([replace(refused, answering_since=NOON - 5)], NOON)
+    assert (back.name, back.trial) == ("htcondor", True)
+    assert choose([replace(refused, answering_since=NOON - 5, pending=1)], NOON).name is None
+
+
 def test_the_local_machine_is_never_out() -> None:
     assert choose([LauncherState("local", None, 0.0, refused_in_a_row=99, unanswered_since=0.0, out_since=1.0)], NOON).name == "local"
 
@@ -237,7 +254,10 @@ def test_one_that_is_out_is_never_chosen_while_a_better_one_is_in(given_states: 
         return
     index = int(choice.name)
     assert all(state.out_since is not None for state in choice.launchers[:index])
-    assert (choice.launchers[index].out_since is not None) == choice.trial
+    if choice.launchers[index].out_since is None:
+        assert not choice.trial
+    else:
+        assert choice.trial or usable == []
     assert not choice.launchers[index].is_silent(NOON)
 
 

@@ -21,7 +21,7 @@ from campaign.launchers.protocol import Job, JobStatus, Seen, Submission
 from dune_prompt.errors import ConfigError, TransientError
 from dune_prompt.settings.launchers import HTCondorLauncherSettings
 from templates.submit_quote import submit_quote, submit_words
-from tests.servers.htcondor import Pool
+from tests.servers.htcondor import Pool, insisted
 
 GOLDEN = Path(__file__).parent / "golden"
 ENDS_IN_S = 90.0
@@ -84,7 +84,7 @@ class World:
         return Submission(name, "pdhd-prompt", "v1", "chain", several, folder, self.bundle if bundle else None)
 
     def submitted(self, submission: Submission, launcher: HTCondorLauncher | None = None) -> list[Job]:
-        handles = (launcher or self.launcher).submit(submission)
+        handles = insisted(lambda: (launcher or self.launcher).submit(submission))
         assert sorted(handles) == sorted(job.attempt for job in submission.jobs)
         return [replace(job, handle=handles[job.attempt]) for job in submission.jobs]
 
@@ -94,7 +94,7 @@ class World:
         """Poll until the states of all jobs are as wanted."""
         ends = time.monotonic() + ENDS_IN_S
         while True:
-            statuses = (launcher or self.launcher).poll(jobs, time.time())
+            statuses = insisted(lambda: (launcher or self.launcher).poll(jobs, time.time()))
             if all(wanted(status) for status in statuses.values()):
                 return [statuses[job.attempt] for job in jobs]
             assert time.monotonic() < ends, statuses

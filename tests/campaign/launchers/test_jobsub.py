@@ -21,7 +21,7 @@ from campaign.launchers.jobsub import JobsubLauncher
 from campaign.launchers.protocol import Job, JobStatus, Seen, Submission
 from dune_prompt.errors import ConfigError, TransientError
 from dune_prompt.settings.launchers import JobsubLauncherSettings
-from tests.servers.htcondor import Pool
+from tests.servers.htcondor import Pool, insisted
 from tests.servers.jobsub import Jobsub
 
 pytestmark = pytest.mark.needs("condor")
@@ -77,13 +77,16 @@ class World:
             name, "pdhd-prompt", "v1", "chain", several, folder, self.bundle, f"file:///dune/{name}", f"{self.folder}/assignments/{name}"
         )
 
+    def submit(self, submission: Submission) -> Mapping[str, str]:
+        return insisted(lambda: self.launcher.submit(submission))
+
     def until(
         self, jobs: list[Job] | tuple[Job, ...], wanted: Callable[[JobStatus], bool], launcher: JobsubLauncher | None = None
     ) -> dict[str, JobStatus]:
         """Poll until the states of all jobs are as wanted."""
         ends = time.monotonic() + ENDS_IN_S
         while True:
-            statuses = dict((launcher or self.launcher).poll(jobs, time.time()))
+            statuses = dict(insisted(lambda: (launcher or self.launcher).poll(jobs, time.time())))
             if all(wanted(status) for status in statuses.values()):
                 return statuses
             assert time.monotonic() < ends, statuses
@@ -127,7 +130,7 @@ def running(status: JobStatus) -> bool:
 
 def test_a_submission_is_one_cluster_and_each_job_knows_its_index(world: World) -> None:
     submission = world.submission('echo "$# $1 $2 section $JOBSUBJOBSECTION at $GLIDEIN_Site of $DUNE_PROMPT_SITES"', jobs=3)
-    handles = world.launcher.submit(submission)
+    handles = world.submit(submission)
     clusters = {handle.partition(".")[0] for handle in handles.values()}
     assert len(clusters) == 1
     assert [handles[job.attempt].partition(".")[2] for job in submission.jobs] == [f"{index}@jobsub01.local" for index in range(3)]
@@ -142,7 +145,7 @@ def test_a_submission_is_one_cluster_and_each_job_knows_its_index(world: World) 
 
 def test_the_bundle_is_unpacked_on_the_worker(world: World) -> None:
     submission = world.submission('cat "$INPUT_TAR_DIR_LOCAL/hello.txt"')
-    jobs = with_handles(submission, world.launcher.submit(submission))
+    jobs = with_handles(submission, world.submit(submission))
     world.until(jobs, gone)
     world.launcher.fetch_log(jobs[0])
     assert "from the bundle" in jobs[0].log.read_text()
@@ -150,7 +153,7 @@ def test_the_bundle_is_unpacked_on_the_worker(world: World) -> None:
 
 def test_how_jobs_ended_is_told_by_their_exit_codes(world: World) -> None:
     submission = world.submission("exit $((JOBSUBJOBSECTION * 10))", jobs=3)
-    jobs = with_handles(submission, world.launcher.submit(submission))
+    jobs = with_handles(submission, world.submit(submission))
     statuses = world.until(jobs, gone)
     assert [statuses[job.attempt].ended_by for job in jobs] == [None, "data", "transient"]
     assert {status.host for status in statuses.values()} == {"jobsub01.local"}
@@ -158,15 +161,15 @@ def test_how_jobs_ended_is_told_by_their_exit_codes(world: World) -> None:
 
 def test_a_payload_that_is_too_slow_is_ended_by_its_time_limit(world: World) -> None:
     submission = world.submission("exec sleep 300", lifetime_s=1.0)
-    jobs = with_handles(submission, world.launcher.submit(submission))
+    jobs = with_handles(submission, world.submit(submission))
     assert world.until(jobs, gone)[jobs[0].attempt].ended_by == "time_limit"
 
 
 def test_jobs_do_not_start_on_a_host_to_avoid(world: World) -> None:
     submission = world.submission("true", avoid_hosts=("jobsub01.local",))
-    jobs = with_handles(submission, world.launcher.submit(submission))
+    jobs = with_handles(submission, world.submit(submission))
     other = world.submission("true")
-    world.until(with_handles(other, world.launcher.submit(other)), gone)
+    world.until(with_handles(other, world.submit(other)), gone)
     assert world.launcher.poll(jobs, time.time())[jobs[0].attempt].seen is Seen.WAITING
 
 
@@ -174,7 +177,7 @@ def test_jobs_run_at_cern_only(world: World) -> None:
     launcher = world.new_launcher(site="FNAL_GPGrid")
     submission, other = world.submission("true"), world.submission("true")
     jobs = with_handles(submission, launcher.submit(submission))
-    world.until(with_handles(other, world.launcher.submit(other)), gone)
+    world.until(with_handles(other, world.submit(other)), gone)
     assert launcher.poll(jobs, time.time())[jobs[0].attempt].seen is Seen.WAITING
 
 
@@ -224,7 +227,7 @@ def test_a_lost_answer_is_found_again(world: World, how: str) -> None:
     world.jobsub.faults = {"answer_lost": how}
     world.launcher.pause_s = 0.3
     submission = world.submission("true", jobs=2)
-    handles = world.launcher.submit(submission)
+    handles = world.submit(submission)
     assert sorted(handles) == [job.attempt for job in submission.jobs]
     assert all(status.ended_by is None for status in world.until(with_handles(submission, handles), gone).values())
 
@@ -233,7 +236,7 @@ def test_a_submit_that_hangs_is_ended_and_what_it_submitted_is_found(world: Worl
     world.jobsub.faults = {"answer_lost": "hang"}
     world.launcher.pause_s, world.launcher.submit_s = 0.3, 5.0
     submission = world.submission("true")
-    assert list(world.launcher.submit(submission)) == [submission.jobs[0].attempt]
+    assert list(world.submit(submission)) == [submission.jobs[0].attempt]
     world.jobsub.faults = {"hang": ["jobsub_submit"]}
     world.launcher.submit_s = 1.0
     with pytest.raises(TransientError, match="no answer"):
@@ -242,7 +245,7 @@ def test_a_submit_that_hangs_is_ended_and_what_it_submitted_is_found(world: Worl
 
 def test_a_repeated_submission_is_found_again_and_not_submitted_twice(world: World) -> None:
     submission = world.submission("sleep 1", jobs=2)
-    handles = world.launcher.submit(submission)
+    handles = world.submit(submission)
     world.until(with_handles(submission, handles), running)
     assert world.new_launcher().submit(submission) == handles
     assert len(world.queued(submission)) == 2
@@ -260,7 +263,7 @@ def test_a_repeated_submission_is_not_made_while_the_queue_cannot_be_seen(world:
             world.launcher.submit(submission)
     assert len(world.jobsub.commands("jobsub_submit")) == 1
     world.jobsub.faults = {}
-    assert len(world.launcher.submit(submission)) == 1
+    assert len(world.submit(submission)) == 1
 
 
 def test_a_submit_that_outlived_its_engine_is_waited_for(world: World) -> None:
@@ -277,7 +280,7 @@ def test_a_submit_that_outlived_its_engine_is_waited_for(world: World) -> None:
     process.wait()
     world.jobsub.faults = {}
     world.launcher.pause_s = 0.5
-    handles = world.launcher.submit(submission)
+    handles = world.submit(submission)
     assert len(handles) == 1
     assert len(world.queued(submission)) == 1
     assert len(world.jobsub.commands("jobsub_submit")) == 1
@@ -301,7 +304,7 @@ def test_a_working_folder_that_cannot_be_written_is_not_submitted_from(world: Wo
 
 def test_tarballs_are_packed_in_the_submissions_own_folder_and_cleared_away(world: World) -> None:
     submission = world.submission("true")
-    world.launcher.submit(submission)
+    world.submit(submission)
     assert {file.name for file in submission.folder.iterdir()} == {"0", "job.sh", module.BEGUN}
 
 
@@ -343,7 +346,7 @@ def test_the_pool_of_the_settings_counts_and_not_that_of_the_environment(world: 
 @pytest.mark.parametrize("fault", ["schedd_hidden", "queue_empty", "stale_ad", "collector_down"])
 def test_a_queue_that_looks_empty_does_not_lose_jobs(world: World, fault: str) -> None:
     submission = world.submission(world.runs, jobs=2)
-    jobs = with_handles(submission, world.launcher.submit(submission))
+    jobs = with_handles(submission, world.submit(submission))
     world.until(jobs, running)
     world.jobsub.faults = {fault: True}
     # An empty answer of a queue that is known to be there is believed after the third time.
@@ -360,7 +363,7 @@ def test_a_queue_that_looks_empty_does_not_lose_jobs(world: World, fault: str) -
 
 def test_a_crashed_queue_does_not_lose_jobs(world: World) -> None:
     submission = world.submission(world.runs)
-    jobs = with_handles(submission, world.launcher.submit(submission))
+    jobs = with_handles(submission, world.submit(submission))
     world.until(jobs, running)
     world.pool.kill_schedd()
     try:
@@ -377,7 +380,7 @@ def test_a_crashed_queue_does_not_lose_jobs(world: World) -> None:
 
 def test_without_condor_status_only_many_empty_answers_are_believed(world: World) -> None:
     submission = world.submission("true")
-    jobs = with_handles(submission, world.launcher.submit(submission))
+    jobs = with_handles(submission, world.submit(submission))
     world.jobsub.faults = {"no_condor_status": True, "queue_empty": True, "quiet": True}
     looks = round(module.MISSES / module.BLIND_MISS)
     for _ in range(looks - 1):
@@ -388,7 +391,7 @@ def test_without_condor_status_only_many_empty_answers_are_believed(world: World
 def test_jobs_that_vanish_when_they_end_are_gone_after_three_looks(world: World) -> None:
     world.jobsub.faults = {"vanish": True}
     submission = world.submission("exit 10")
-    jobs = with_handles(submission, world.launcher.submit(submission))
+    jobs = with_handles(submission, world.submit(submission))
     status = world.until(jobs, gone)[jobs[0].attempt]
     assert status.ended_by is None
     assert "not in the queue" in str(status.message)
@@ -411,7 +414,7 @@ def test_a_job_nobody_has_ever_submitted_is_gone_without_a_handle(world: World) 
 
 def test_jobs_without_handles_are_found_by_their_submission(world: World) -> None:
     submission = world.submission(world.runs, jobs=3)
-    handles = world.launcher.submit(submission)
+    handles = world.submit(submission)
     statuses = world.until(submission.jobs[1:], running, world.new_launcher())
     assert {attempt: status.handle for attempt, status in statuses.items()} == {
         job.attempt: handles[job.attempt] for job in submission.jobs[1:]
@@ -422,7 +425,7 @@ def test_all_jobs_are_asked_for_at_once(world: World) -> None:
     jobs: list[Job] = []
     for _ in range(3):
         submission = world.submission(world.runs, jobs=2)
-        jobs += with_handles(submission, world.launcher.submit(submission))
+        jobs += with_handles(submission, world.submit(submission))
     world.until(jobs, running)
     before = len(world.jobsub.commands("jobsub_q"))
     world.launcher.poll(jobs, time.time())
@@ -431,7 +434,7 @@ def test_all_jobs_are_asked_for_at_once(world: World) -> None:
 
 def test_noise_and_the_answers_of_other_queues_do_not_disturb(world: World) -> None:
     submission = world.submission(world.runs)
-    handles = world.launcher.submit(submission)
+    handles = world.submit(submission)
     world.until(with_handles(submission, handles), running)
     foreign = {"ClusterId": 1, "ProcId": 0, "GlobalJobId": "jobsub02.local#1.0#5", "JobStatus": 2, "PPAttempt": "other"}
     world.jobsub.faults = {"noise": "[a line of somebody", "more_queues": [[foreign], [foreign | {"ProcId": 1}]]}
@@ -443,7 +446,7 @@ def test_noise_and_the_answers_of_other_queues_do_not_disturb(world: World) -> N
 
 def test_a_cut_answer_says_nothing(world: World) -> None:
     submission = world.submission(world.runs, jobs=2)
-    jobs = with_handles(submission, world.launcher.submit(submission))
+    jobs = with_handles(submission, world.submit(submission))
     world.until(jobs, running)
     world.jobsub.faults = {"cut_answer": 100}
     with pytest.raises(TransientError, match="cut"):
@@ -461,7 +464,7 @@ def test_a_hung_question_is_ended(world: World) -> None:
 def test_a_job_on_hold_is_removed_and_told_with_the_class_of_its_reason(world: World, why: str, ended_by: str) -> None:
     world.jobsub.faults = {"hold": why}
     submission = world.submission("true")
-    jobs = with_handles(submission, world.launcher.submit(submission))
+    jobs = with_handles(submission, world.submit(submission))
     status = world.until(jobs, gone)[jobs[0].attempt]
     assert status.ended_by == ended_by
     assert ("credentials" if why == "credentials" else ".empty_file") in str(status.message)
@@ -472,17 +475,17 @@ def test_a_job_on_hold_is_removed_and_told_with_the_class_of_its_reason(world: W
 def test_a_removal_nobody_answered_is_repeated(world: World) -> None:
     world.jobsub.faults = {"hold": "credentials", "removes_nothing": True}
     submission, other = world.submission("true"), world.submission(world.runs)
-    jobs = with_handles(submission, world.launcher.submit(submission))
+    jobs = with_handles(submission, world.submit(submission))
     world.until(jobs, gone)
     world.jobsub.faults = {}
-    world.until(with_handles(other, world.launcher.submit(other)), running)
+    world.until(with_handles(other, world.submit(other)), running)
     assert world.queued(submission) == []
 
 
 def test_the_payload_of_a_removed_job_runs_on_and_is_not_called_gone_before_it_ends(world: World) -> None:
     proof, go_on = world.folder / "payload_ended", world.folder / "go_on"
     submission = world.submission(f"while [ ! -e {go_on} ]; do sleep 0.1; done; touch {proof}")
-    jobs = with_handles(submission, world.launcher.submit(submission))
+    jobs = with_handles(submission, world.submit(submission))
     world.until(jobs, running)
     world.launcher.kill(jobs)
     status = world.until(jobs, lambda status: "removed" in str(status.message))[jobs[0].attempt]
@@ -494,7 +497,7 @@ def test_the_payload_of_a_removed_job_runs_on_and_is_not_called_gone_before_it_e
 
 def test_jobs_without_handles_are_removed_by_their_attempts(world: World) -> None:
     submission = world.submission(world.runs, jobs=3, avoid_hosts=("jobsub01.local",))
-    world.launcher.submit(submission)
+    world.submit(submission)
     world.launcher.kill(submission.jobs[:2])
     left = [ad["PPAttempt"] for ad in world.queued(submission) if ad["JobStatus"] != 3]
     assert left == [submission.jobs[2].attempt]
@@ -502,9 +505,9 @@ def test_jobs_without_handles_are_removed_by_their_attempts(world: World) -> Non
 
 def test_a_second_job_of_the_same_attempt_is_removed(world: World) -> None:
     submission = world.submission(world.runs)
-    first = world.launcher.submit(submission)
+    first = world.submit(submission)
     (submission.folder / module.BEGUN).unlink()
-    second = world.launcher.submit(submission)
+    second = world.submit(submission)
     assert first != second
     jobs = with_handles(submission, second)
     world.until(jobs, running)

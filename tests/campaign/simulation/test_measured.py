@@ -150,6 +150,7 @@ def test_site_and_campaign_files_give_the_rest() -> None:
     assert parameters.buffer.capacity == 100 * 10**12
     assert [item.name for item in parameters.launchers] == ["htcondor", "local"]
     assert parameters.launchers[0].poll_every == 20
+    assert parameters.launchers[0].reports_pushed
     assert {item.key: item.source for item in sources}["slots.max"] == "site file"
 
 

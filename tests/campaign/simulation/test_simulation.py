@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from campaign import deadlines, retries, slots
-from campaign.launchers.choice import STEADY_S
 from campaign.simulation import run
 from campaign.simulation.files import ENDS, State
 from campaign.simulation.outcome import Outcome
@@ -64,12 +63,12 @@ def test_one_server_at_random_arrivals_waits_as_the_theory_of_queues_says() -> N
 
 @pytest.mark.parametrize(("begin_min", "end_min"), [(30, 60), (60, 75)])
 def test_an_outage_moves_the_backlog_to_what_comes_in_it(begin_min: int, end_min: int) -> None:
-    """0.1 files/s come. Nothing starts in the outage, and until the launcher is trusted again: all that comes in that time waits."""
+    """0.1 files/s come. Nothing starts in the outage: all that comes in that time waits."""
     outage = {"what": "batch", "begin": f"{begin_min}min", "end": f"{end_min}min"}
-    without_s = 60 * (end_min - begin_min) + STEADY_S
+    without_s = 60 * (end_min - begin_min)
     outcome = simulate(parameters({}, slots={"min": 1, "max": 12}, outages=[outage], duration="4h"))
     assert outcome.backlog_peak == pytest.approx(0.1 * without_s, abs=2)
-    assert outcome.backlog_peak_at == pytest.approx(60 * end_min + STEADY_S, abs=11)
+    assert outcome.backlog_peak_at == pytest.approx(60 * end_min, abs=11)
     assert outcome.processed == outcome.files
 
 
@@ -79,7 +78,7 @@ def test_after_an_outage_the_backlog_drains_at_the_surplus() -> None:
     outage = {"what": "batch", "begin": "5s", "end": "30min"}
     outcome = simulate(parameters(burst, slots={"min": 10, "max": 10}, outages=[outage]))
     assert outcome.backlog_peak == 120
-    assert outcome.makespan_s == pytest.approx(1800 - 10 + STEADY_S + 1200, abs=15)
+    assert outcome.makespan_s == pytest.approx(1800 - 10 + 1200, abs=15)
 
 
 @pytest.mark.parametrize(("jobs", "attempts", "ends"), [("go_on", 10, 600), ("restarted", 10, 1400), ("lost", 20, 1400)])
