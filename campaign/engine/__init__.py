@@ -21,6 +21,8 @@ from campaign.inputs.finder import InputFinder
 from campaign.installation import Installation
 from campaign.launchers.background import Background
 from campaign.launchers.choice import Choice, LauncherState, choose
+from campaign.launchers.health import Remote
+from campaign.launchers.poms import PomsLauncher
 from campaign.launchers.protocol import Launcher
 from campaign.layout import ALL_STAGES
 from campaign.ledger import attempts as ledger_attempts
@@ -162,6 +164,15 @@ class Engine:
         found = [f"{item.catalog} answers" if item.ok else f"{item.catalog} is out: {item.message}" for item in self._intake.health()]
         return [*found, *self._intake.problems]
 
+    def free_slots(self, connection: sa.Connection) -> int:
+        """How many jobs may be started now beside those at work, as last decided."""
+        counts = ledger_tasks.in_state_counts(connection, self.installation.campaigns)
+        return max(self.slots.wanted - counts.of(*IN_FLIGHT), 0)
+
+    def workers(self, launcher: str) -> Workers:
+        """What jobs elsewhere need, of a remote launcher of the site file."""
+        return self._workers[launcher]
+
     def make_ready(self) -> None:
         """Build what jobs elsewhere carry, so that the first submission need not wait for it.
 
@@ -184,7 +195,7 @@ class Engine:
         self._intake.close()
         self.inputs.close()
         for launcher in self.launchers.values():
-            if isinstance(launcher, Background):
+            if isinstance(launcher, Remote):
                 launcher.close()
 
     def _room_s(self, now: float) -> float | None:
@@ -303,7 +314,7 @@ class Engine:
         )
         self.slots = decide(inputs, self.installation.site.slots, self.slots)
         free = self.slots.wanted - in_flight
-        if self.choice.name is None or free <= 0 or not view.ready or self._still_submitting():
+        if self.choice.name is None or free <= 0 or not view.ready or self._still_submitting() or self._is_fetched():
             return None
         with self.installation.store.read() as connection:
             tasks = ledger_tasks.queue(connection, view.startable, now, 1 if self.choice.trial else free)
@@ -312,6 +323,10 @@ class Engine:
     def _still_submitting(self) -> bool:
         """A batch system that has not taken the last submission yet gets no other: they would queue up, and small ones are dear."""
         return any(state.name == self.choice.name and state.pending for state in self._states)
+
+    def _is_fetched(self) -> bool:
+        """Whether the next jobs are fetched by launches (`campaign.poms.handing_out`), not submitted here."""
+        return isinstance(self.launchers.get(self.choice.name or ""), PomsLauncher)
 
     def _prepare(self, connection: sa.Connection, candidates: Candidates | None, now: float) -> list[Group]:
         """Write down the jobs that are started now."""
@@ -323,7 +338,7 @@ class Engine:
     def _choose(self, now: float) -> None:
         """Which launcher gets the next jobs; who has come to be out, or back, is written down."""
         states = tuple(
-            state.seen(launcher.health()) if isinstance(launcher := self.launchers.get(state.name), Background) else state
+            state.seen(launcher.health()) if isinstance(launcher := self.launchers.get(state.name), Remote) else state
             for state in self._states
         )
         self.choice = choose(states, now)

@@ -185,7 +185,7 @@ def prepare_groups(
 ) -> list[Group]:
     """Write attempts for the candidates, those of equal needs as one submission."""
     groups = []
-    for group in _groups(candidates.tasks, workers):
+    for group in groups_of(candidates.tasks, workers):
         campaign, step = installation.campaigns[group[0].campaign_id], group[0].step
         slice_id = None
         if workers is not None:
@@ -209,8 +209,9 @@ def submit(
     return sum(_submit_group(installation, launchers[group.launcher], write, group, now, jitter) for group in groups)
 
 
-def _groups(tasks: Sequence[Task], workers: Workers | None) -> list[list[Task]]:
-    """Tasks that can be one submission: of one campaign and step, with the same needs. On this machine each job stands for itself."""
+def groups_of(tasks: Sequence[Task], workers: Workers | None) -> list[list[Task]]:
+    """Tasks that can be one submission: of one campaign and step, with the same needs; that of the first task first. On this machine
+    each job stands for itself."""
     if workers is None:
         return [list(tasks)] if tasks else []
     groups: dict[tuple[int, str, Needs], list[Task]] = {}
@@ -229,7 +230,7 @@ def _submit_group(
     handles: Mapping[str, str] = {}
     try:
         write_assignments(installation, group.prepared)
-        handles = launcher.submit(_submission(installation, group.campaign, group.step, group.slice_id, jobs, group.workers))
+        handles = launcher.submit(submission_of(installation, group.campaign, group.step, group.slice_id, jobs, group.workers))
         if launcher.answers_later:
             return len(mine)
     except (TransientError, OSError) as problem:
@@ -240,9 +241,10 @@ def _submit_group(
     return len(handles)
 
 
-def _submission(
+def submission_of(
     installation: Installation, campaign: ActiveCampaign, step: str, slice_id: str | None, jobs: tuple[Job, ...], workers: Workers | None
 ) -> Submission:
+    """What is handed over: the jobs, with all that they need beside them."""
     submission_id = slice_id or jobs[0].attempt
     folder = attempt_places.submission_dir(installation.site.workspace, submission_id)
     settings = campaign.settings

@@ -5,7 +5,13 @@ from __future__ import annotations
 from campaign.launchers.background import Background
 from campaign.launchers.local import LocalLauncher
 from campaign.launchers.protocol import Launcher
-from dune_prompt.settings.launchers import HTCondorLauncherSettings, JobsubLauncherSettings, LauncherSettings, LocalLauncherSettings
+from dune_prompt.settings.launchers import (
+    HTCondorLauncherSettings,
+    JobsubLauncherSettings,
+    LauncherSettings,
+    LocalLauncherSettings,
+    PomsLauncherSettings,
+)
 from dune_prompt.settings.site import Site
 
 __all__ = ["open_blocking", "open_launchers"]
@@ -23,6 +29,8 @@ def open_launchers(site: Site) -> dict[str, Launcher]:
 def _open(settings: LauncherSettings) -> Launcher:
     if isinstance(settings, LocalLauncherSettings):
         return LocalLauncher()
+    if isinstance(settings, PomsLauncherSettings):
+        return _open_poms(settings)
     return Background(open_blocking(settings), poll_every=settings.poll_every, silent_after=settings.silent_after)
 
 
@@ -36,8 +44,16 @@ def open_blocking(settings: LauncherSettings) -> Launcher:
         from campaign.launchers.htcondor import HTCondorLauncher
 
         return HTCondorLauncher(settings)
+    if isinstance(settings, PomsLauncherSettings):
+        return _open_poms(settings)
     if isinstance(settings, JobsubLauncherSettings):
         from campaign.launchers.jobsub import JobsubLauncher
 
         return JobsubLauncher(settings)
     return LocalLauncher()
+
+
+def _open_poms(settings: PomsLauncherSettings) -> Launcher:
+    from campaign.launchers.poms import PomsLauncher
+
+    return PomsLauncher.open(settings)

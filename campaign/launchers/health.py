@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +22,12 @@ class Health:
     unanswered_since: float | None = None
     answering_since: float | None = None
     pending: int = 0
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A launcher that can be out, and has something running that must be closed."""
+
+    def health(self) -> Health: ...
+
+    def close(self) -> None: ...

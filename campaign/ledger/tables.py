@@ -85,6 +85,27 @@ slice_table = sa.Table(
     comment="the inputs handed out together; `request_id` makes a repeated request get the same slice",
 )
 
+launch_table = sa.Table(
+    "launch",
+    metadata,
+    sa.Column("request_id", sa.String(100), primary_key=True),
+    sa.Column("slice_id", sa.String(26), sa.ForeignKey("slice.id"), nullable=False),
+    sa.Column("campaign_id", sa.Integer, sa.ForeignKey("campaign.id"), nullable=False),
+    sa.Column("step", sa.String(32), nullable=False),
+    sa.Column("task_id", sa.Integer, nullable=False),
+    sa.Column("stage_id", sa.Integer),
+    sa.Column("poms_campaign_id", sa.Integer),
+    sa.Column("host", sa.String(200)),
+    sa.Column("asked_at", sa.Float, nullable=False),
+    sa.Column("handle", sa.String(200)),
+    sa.Column("submitted_at", sa.Float),
+    sa.Column("replaced_at", sa.Float),
+    sa.Column("told_at", sa.Float),
+    sa.Index("ix_launch_slice", "slice_id"),
+    sa.Index("ix_launch_asked", "asked_at"),
+    comment="launches of POMS that got a slice; `task_id`, `stage_id`, `poms_campaign_id` are its numbers, `told_at`: it knows the end",
+)
+
 attempt_table = sa.Table(
     "attempt",
     metadata,

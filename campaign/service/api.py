@@ -14,6 +14,7 @@ from campaign.engine import Engine
 from campaign.engine.slices import UnknownCampaignError, hand_out
 from campaign.ledger import attempts as ledger_attempts
 from campaign.service.access import caller_from
+from campaign.service.launches import create_launches_router
 from campaign.service.tokens import Principal, Tokens
 from campaign.status import CampaignStatus, campaign_statuses
 from declare_daemon.journal.queue import lengths
@@ -170,6 +171,7 @@ def create_router(engine: Engine, tokens: Tokens, wake: Callable[[], None]) -> A
                 raise HTTPException(413, f"a report has at most {REPORT_BYTES} bytes")
         return _keep_report(engine, attempt_id, body, wake)
 
+    router.include_router(create_launches_router(engine, operator, wake))
     return router
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "try everything: catalogues, mounts, the store, credentials and our rights",
     "declare": "run the declare daemon: find, verify and register files",
     "campaign": "look at and act on campaigns and their tasks",
+    "launch": "fetch a slice and submit its jobs: what POMS runs",
     "stage": "run one stage by hand, as a job would",
     "raw": "look into raw files, or make simulated ones",
     "units": "write the systemd units of this installation",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, HttpUrl
 
 from dune_prompt.settings.paths import FilePath
 from dune_prompt.settings.units import DurationS
@@ -63,4 +63,37 @@ class JobsubLauncherSettings(RemoteLauncherSettings):
     )
 
 
-LauncherSettings = Annotated[LocalLauncherSettings | HTCondorLauncherSettings | JobsubLauncherSettings, Field(discriminator="kind")]
+class PomsLoginSettings(Strict):
+    """The host POMS launches on, which it reaches by ssh: its login setup (launch template)."""
+
+    host: str = Field(pattern=r"^[A-Za-z0-9.-]+$", description="the launch host, such as dunegpvm16.fnal.gov")
+    account: str = Field("dunepro", pattern=r"^[a-z_][a-z0-9_-]*$", description="account there")
+    setup: str = Field("", pattern=r"^[^\r\n]*$", description="shell command that puts `dune-prompt` on the PATH there, on one line")
+    token_file: FilePath = Field(description="file there that holds the operator's token of our service")
+
+
+class PomsLauncherSettings(JobsubLauncherSettings):
+    """POMS in front of jobsub: its scheduler starts `dune-prompt launch` on a host at Fermilab, which fetches jobs here and submits them.
+
+    What jobsub needs is as for `jobsub`; `token_file` and `command_path` are those of the launch host.
+    """
+
+    kind: Literal["poms"] = Field(description="which batch system")  # type: ignore[assignment]
+    slice: int = Field(800, ge=1, le=10_000, description="jobs of one launch at most")
+    silent_after: DurationS = Field(1800.0, gt=0, description="time without a launch until the next launcher takes over")
+    url: HttpUrl = Field(description="address of the POMS server, without `/poms`")
+    poms_role: Literal["production", "analysis"] = Field("production", description="role the campaign belongs to")
+    login: PomsLoginSettings = Field(description="the launch host")
+    every: DurationS = Field(300.0, ge=60, description="time between two launches of the first stage; whole minutes")
+    proxy: FilePath | None = Field(None, description="X.509 proxy for POMS; default: X509_USER_PROXY, or /tmp/x509up_u<uid>")
+    bearer_file: FilePath | None = Field(None, description="bearer token file for POMS, in place of the proxy")
+    ca: FilePath | None = Field(
+        None, description="certificate authorities POMS is checked against, a file or folder; default: the system's"
+    )
+    retake_after: DurationS = Field(900.0, gt=0, description="a launch that named no job id for so long is completed by the next one")
+    queue_wait: DurationS = Field(6 * 3600.0, gt=0, description="a job that has not begun after this time, and is not seen, is lost")
+
+
+LauncherSettings = Annotated[
+    LocalLauncherSettings | HTCondorLauncherSettings | JobsubLauncherSettings | PomsLauncherSettings, Field(discriminator="kind")
+]

@@ -255,5 +255,7 @@ def staged_house(tmp_path: Path) -> Iterator[House]:
 
 @pytest.fixture(scope="session")
 def house_tools() -> Any:
-    """`write_files` and `open_house`, for tests that make their own houses."""
-    return SimpleNamespace(write_files=write_files, open_house=open_house, campaign=CAMPAIGN, site=SITE)
+    """What tests need that make their own houses."""
+    return SimpleNamespace(
+        write_files=write_files, open_house=open_house, campaign=CAMPAIGN, site=SITE, House=House, ScriptedLauncher=ScriptedLauncher
+    )

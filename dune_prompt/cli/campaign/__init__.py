@@ -6,12 +6,14 @@ import click
 
 from dune_prompt.cli.campaign.bundle import bundle
 from dune_prompt.cli.campaign.canary import canary
+from dune_prompt.cli.campaign.definitions import definitions
 from dune_prompt.cli.campaign.exclude import exclude, include, waive
 from dune_prompt.cli.campaign.pause import pause, resume
 from dune_prompt.cli.campaign.probe import probe
 from dune_prompt.cli.campaign.recall import recall
 from dune_prompt.cli.campaign.reconcile import reconcile
 from dune_prompt.cli.campaign.redo import redo
+from dune_prompt.cli.campaign.render import render
 from dune_prompt.cli.campaign.report import report
 from dune_prompt.cli.campaign.retry import retry
 from dune_prompt.cli.campaign.simulate import command as simulate
@@ -26,7 +28,7 @@ def command() -> None:
 
 
 _LOOKING = (status, why, report)
-_ACTING = (step, retry, redo, exclude, include, waive, pause, resume, canary, reconcile, recall, probe, bundle)
+_ACTING = (step, retry, redo, exclude, include, waive, pause, resume, canary, reconcile, recall, probe, bundle, render, definitions)
 
 for _part in (*_LOOKING, *_ACTING):
     command.add_command(_part)
