@@ -29,11 +29,11 @@ def define(installation: Installation, launch: Launch) -> str | None:
     settings = installation.campaigns[launch.campaign_id].settings
     made_by = MadeBy(settings.campaign, settings.version, _MADE_BY.get(launch.step, FINAL_STAGE))
     definition = depends_definition(launch.task_id, made_by, [split_did(task.input_did)[1] for task in tasks.values()])
-    sam = sam_of(open_catalogs(installation.site))
-    if sam is None:
-        return None
+    catalogs = open_catalogs(installation.site)
     try:
+        sam = sam_of(catalogs)
+        assert sam is not None  # noqa: S101 - the site lists it
         sam.define(definition.name, definition.dimensions, replace=True)
     finally:
-        sam.close()
+        catalogs.close()
     return definition.name

@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import requests
 
@@ -45,7 +45,11 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+# What a catalogue lacks of something that has a name: all of it, what it says, or nothing.
+Missing = Literal["all", "change", "nothing"]
+
 UNKNOWN_PARENT = "Can not get file id for parent: "
+NO_QUERY = "Query not found"
 NAME_OF_TRIAL = "dune-prompt-check"
 # Between our clock and the server's, and between a file's time and the commit of its transaction.
 MARGIN_S = 900.0
@@ -285,6 +289,74 @@ class MetacatCatalog:
             return ConfigError(f"metacat: {_no_namespace(record.namespace)}, for {record.did}")
         reasons = "; ".join(f"{reason.get('name')}: {reason.get('reason')}" for reason in error.get("metadata_errors") or [])
         return DataError(f"{record.did}: MetaCat refuses its metadata: {(reasons or message)[:300]}")
+
+    # -- named queries -------------------------------------------------------------------------------------------------
+
+    def named_query(self, namespace: str, name: str) -> str | None:
+        """The text of a named query, which others' queries can use as `files selected by namespace:name`; None if there is none."""
+        found = self._named_query(namespace, name)
+        return None if found is None else str(found["source"])
+
+    def missing(self, namespace: str, name: str, query: str, *, replace: bool = False) -> Missing:
+        """What MetaCat lacks of a named query; nothing is changed. With `replace`, one of ours may have another text.
+
+        Raises:
+            ConflictError: the name is taken by a query with another text, which is not ours or not to be replaced.
+        """
+        found = self._named_query(namespace, name)
+        if found is None:
+            return "all"
+        if found["source"] == query:
+            return "nothing"
+        with self._asking(f"log in to replace the query {namespace}:{name}", writing=True):
+            user = self._client.user
+        if replace and found.get("creator") == user:
+            return "change"
+        raise ConflictError(
+            f"metacat: the query {namespace}:{name} of {found.get('creator')} has another text: {plain(str(found['source']))!r}; "
+            f"wanted by {user}: {plain(query)!r}; have it renamed or removed"
+        )
+
+    def name_query(self, namespace: str, name: str, query: str, *, replace: bool = False) -> Missing:
+        """Have MetaCat know `query` by `namespace:name`; what it lacked of that. Repeating it changes nothing.
+
+        Raises:
+            ConflictError: as `missing` says.
+            ConfigError: we may not write into the namespace, or there is none.
+        """
+        missing = self.missing(namespace, name, query, replace=replace)
+        if missing == "nothing":
+            return missing
+        with self._asking(f"name the query {namespace}:{name}", writing=True):
+            try:
+                self._client.create_named_query(namespace, name, query, update=missing == "change")
+            except Refusal as refusal:
+                if refusal.is_missing_namespace:
+                    raise ConfigError(f"metacat: {_no_namespace(namespace)}, for the query {name}") from None
+                # Somebody was faster, maybe ourselves whose answer was lost.
+                if refusal.status != 409:
+                    raise
+        if self.missing(namespace, name, query) != "nothing":
+            raise TransientError(f"metacat: accepted the query {namespace}:{name} but does not show it")
+        return missing
+
+    def count(self, query: str) -> int:
+        """How many files a query finds."""
+        with self._asking("count the files of a query"):
+            return int(_list(self._client.query(query, summary="count"))[0]["count"])
+
+    def _named_query(self, namespace: str, name: str) -> Any:
+        did = mql.name(f"{namespace}:{name}")
+        with self._asking(f"show the query {did}"):
+            try:
+                found = self._client.get_named_query(namespace, name)
+            except Refusal as refusal:
+                if (refusal.status, refusal.text) != (404, NO_QUERY):
+                    raise
+                return None
+            if found is not None and not isinstance(found["source"], str):
+                raise TypeError("a query has a text")
+            return found
 
     # -- checking ------------------------------------------------------------------------------------------------------
 

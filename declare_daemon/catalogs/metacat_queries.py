@@ -6,6 +6,7 @@ MetaCat does not escape what it passes on to its database, so every name and val
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -32,7 +33,17 @@ def undone(dataset: str, made_by: MadeBy, *, since: float | None = None) -> str:
 
     It goes through the children of the dataset, so that its size decides how long this takes, and not that of the catalogue.
     """
-    files = files_of(dataset, since=since)
+    return _without_children(files_of(dataset, since=since), made_by)
+
+
+def undone_of(datasets: Sequence[str], conditions: Sequence[str], made_by: MadeBy) -> str:
+    """The files of all these datasets, of which a `*` may stand for any text, that fulfil all `conditions` and have no child made so."""
+    where = f" where {' and '.join(conditions)}" if conditions else ""
+    each = [f"files from {datasets_like(did) if '*' in did else name(did)}{where}" for did in datasets]
+    return _without_children(each[0] if len(each) == 1 else f"union({', '.join(each)})", made_by)
+
+
+def _without_children(files: str, made_by: MadeBy) -> str:
     campaign = " or ".join(f"{key} = {value(made_by.campaign)}" for key in CAMPAIGN_KEYS)
     made = f"({campaign}) and {VERSION_KEY} = {value(made_by.version)} and {STAGE_KEY} = {value(made_by.stage)}"
     return f"{files} - parents(children({files}) where {made})"

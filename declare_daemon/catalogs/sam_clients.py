@@ -68,6 +68,15 @@ class SamClient(Protocol):
     def count(self, dims: str) -> int:
         """How many files a query finds."""
 
+    def definition(self, name: str) -> Form:
+        """What SAM tells of a dataset definition: its `dimensions`, and its `description` if it has one."""
+
+    def define(self, name: str, dims: str, description: str) -> None:
+        """Give a query a name; it belongs to the experiment's group. SAM never changes the query of a name that is taken."""
+
+    def rename_definition(self, name: str, new_name: str) -> None:
+        """Give a definition another name; what has used it keeps it."""
+
     def close(self) -> None: ...
 
 
@@ -132,6 +141,16 @@ class HttpClient:
     def count(self, dims: str) -> int:
         return _number(self._query("/files/count", dims, {}))
 
+    def definition(self, name: str) -> Form:
+        return _definition(self._session.json("GET", f"{self._url}{_definition_path(name)}/describe"))
+
+    def define(self, name: str, dims: str, description: str) -> None:
+        form = {"defname": name, "dims": dims, "group": _experiment(self._url), "description": description}
+        self._write("POST", "/definitions/create", form=form)
+
+    def rename_definition(self, name: str, new_name: str) -> None:
+        self._write("PUT", _definition_path(name), form={"defname": new_name}, headers={"SAM-Role": "*"})
+
     def close(self) -> None:
         self._session.close()
 
@@ -185,6 +204,15 @@ class ModuleClient:
     def count(self, dims: str) -> int:
         return int(self._ask(lambda samweb: samweb.countFiles(dims)))
 
+    def definition(self, name: str) -> Form:
+        return _definition(self._ask(lambda samweb: samweb.descDefinitionDict(name)))
+
+    def define(self, name: str, dims: str, description: str) -> None:
+        self._ask(lambda samweb: samweb.createDefinition(name, dims, group=_experiment(self._url), description=description))
+
+    def rename_definition(self, name: str, new_name: str) -> None:
+        self._ask(lambda samweb: samweb.modifyDefinition(name, defname=new_name))
+
     def close(self) -> None:
         self._of_thread = threading.local()
 
@@ -230,11 +258,11 @@ class CommandClient:
     """The command `samweb`. It has exit code 1 for all errors: they are told apart by their text."""
 
     def __init__(self, settings: SamSettings) -> None:
-        url, secure_url = _urls(settings)
-        self._env = dict(os.environ) | {"SAM_WEB_BASE_URL": url, "SAM_WEB_BASE_SSL_URL": secure_url}
+        self._url, secure_url = _urls(settings)
+        self._env = dict(os.environ) | {"SAM_WEB_BASE_URL": self._url, "SAM_WEB_BASE_SSL_URL": secure_url}
         self._timeout_s = settings.timeout
         patience = str(max(1, round(settings.timeout)))
-        self._base = ["samweb", "-e", _experiment(url), "--max-timeout", "0", "--socket-timeout", patience]
+        self._base = ["samweb", "-e", _experiment(self._url), "--max-timeout", "0", "--socket-timeout", patience]
         if settings.cert:
             self._base += ["--cert", str(settings.cert)]
         if settings.key:
@@ -269,6 +297,15 @@ class CommandClient:
 
     def count(self, dims: str) -> int:
         return _number(self._run("count-files", dims))
+
+    def definition(self, name: str) -> Form:
+        return _definition(_described(self._run("describe-definition", name)))
+
+    def define(self, name: str, dims: str, description: str) -> None:
+        self._run("create-definition", f"--group={_experiment(self._url)}", f"--description={description}", name, dims)
+
+    def rename_definition(self, name: str, new_name: str) -> None:
+        self._run("modify-definition", f"--defname={new_name}", name)
 
     def close(self) -> None:
         pass
@@ -325,6 +362,10 @@ def _file(name: str) -> str:
     return f"/files/name/{quote(name, safe='')}"
 
 
+def _definition_path(name: str) -> str:
+    return f"/definitions/name/{quote(name, safe='')}"
+
+
 def _json(text: str) -> Any:
     try:
         return json.loads(text)
@@ -335,6 +376,38 @@ def _json(text: str) -> Any:
 def _list(answer: Any) -> list[Form]:
     if not isinstance(answer, list) or not all(isinstance(item, dict) and "file_name" in item for item in answer):
         raise TransientError(f"SAM: an answer of another form than metadata: {shortened(str(answer))}")
+    return answer
+
+
+# The lines `samweb describe-definition` prints, and what the interface calls them.
+_DESCRIBED = {
+    "Definition Name": "defname",
+    "Definition Id": "defid",
+    "Creation Date": "create_time",
+    "Username": "username",
+    "Group": "group",
+    "Description": "description",
+    "Dimensions": "dimensions",
+}
+
+
+def _described(text: str) -> Form:
+    """A definition as the command prints it: a label and a value on each line; long values go on in the next one."""
+    form: Form = {}
+    last = None
+    for line in text.splitlines():
+        label, colon, value = line.strip().partition(":")
+        if colon and label in _DESCRIBED and _DESCRIBED[label] not in form:
+            last = _DESCRIBED[label]
+            form[last] = value.strip()
+        elif last is not None:
+            form[last] = f"{form[last]} {line.strip()}"
+    return form
+
+
+def _definition(answer: Any) -> Form:
+    if not isinstance(answer, dict) or not isinstance(answer.get("dimensions"), str):
+        raise TransientError(f"SAM: an answer of another form than a definition: {shortened(str(answer))}")
     return answer
 
 

@@ -32,6 +32,16 @@ API = "/sam/dune/api"
 # Longer lines are refused, as web servers do.
 MAX_LINE = 8192
 ONE_FILE = re.compile(r"/(name|id)/[^/]+")
+# What a definition's parts are called where it is described in plain text, in its order.
+LABELS = {
+    "defname": "Definition Name",
+    "defid": "Definition Id",
+    "create_time": "Creation Date",
+    "username": "Username",
+    "description": "Description",
+    "group": "Group",
+    "dimensions": "Dimensions",
+}
 START_S, STOP_S = 30.0, 10.0
 
 
@@ -184,16 +194,32 @@ class Server:
             file_id = int(name) if match[1] == "id" else self.records.id_of(name)
             return self._file(method, file_id, match[3], query, content)
         if path == "/definitions/create" and writing:
-            definition = {key: query[key][0] for key in ("defname", "dims", "group")}
-            self.records.define(definition["defname"], definition)
-            return definition
-        if match := re.fullmatch(r"/definitions/name/([^/]+)/(describe|files/list|files/count)", path):
-            definition = self.records.definition(unquote(match[1]))
-            if match[2] == "describe":
-                return definition
-            found = self.records.find(definition["dims"])
-            return str(len(found)) if match[2] == "files/count" else "".join(f"{name}\n" for _, name in found)
+            told = {key: values[0] for key, values in query.items()}
+            if missing := next((key for key in ("defname", "dims", "group") if not told.get(key)), None):
+                raise Refused(400, "HTTPBadRequest", f"Missing {missing}")
+            user, description = told.get("user", "dunepro"), told.get("description")
+            return self.records.define(told["defname"], told["dims"], told["group"], user=user, description=description)
+        if match := re.fullmatch(r"/definitions/name/([^/]+)(/describe|/files/list|/files/count)?", path):
+            return self._definition(method, unquote(match[1]), match[2], query)
         return None
+
+    def _definition(self, method: str, name: str, what: str | None, query: dict[str, list[str]]) -> Any:
+        match method, what:
+            case "GET", "/describe":
+                return self._described(self.records.definition(name), plain=query.get("format") == ["plain"])
+            case "GET", "/files/list" | "/files/count":
+                found = self.records.find(self.records.definition(name)["dimensions"])
+                return str(len(found)) if what == "/files/count" else "".join(f"{file}\n" for _, file in found)
+            case "PUT", None:
+                change = {key: query.get(key, [None])[0] for key in ("defname", "description")}
+                self.records.modify_definition(name, new_name=change["defname"], description=change["description"])
+                return "Definition has been updated"
+        return None
+
+    def _described(self, definition: dict[str, Any], *, plain: bool) -> Any:
+        if not plain:
+            return definition
+        return "".join(f"{label:>15}: {definition[key]}\n" for key, label in LABELS.items() if key in definition)
 
     def _ask(self, path: str, query: dict[str, list[str]], content: Any) -> Any:
         names, ids = query.get("file_name", []), [int(file_id) for file_id in query.get("file_id", [])]

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dune_prompt.cli.options import json_option, print_table, site_option
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from dune_prompt.settings import Site
 
 
 @click.command()
@@ -15,8 +20,9 @@ from dune_prompt.cli.options import json_option, print_table, site_option
 @json_option
 @click.option("--run", type=int, help="only this run")
 @click.option("--parked", is_flag=True, help="list the parked tasks and why they are parked")
+@click.option("--poms", is_flag=True, help="list the launches that came from POMS, with its numbers and pages")
 @click.option("--why", is_flag=True, help="say why the service wants so many slots, and who takes the jobs")
-def status(site_path: Path, as_json: bool, run: int | None, parked: bool, why: bool) -> None:
+def status(site_path: Path, as_json: bool, run: int | None, parked: bool, poms: bool, why: bool) -> None:
     """Show how far each campaign is: files, processed, backlog, at work, parked, late."""
     from dataclasses import asdict
 
@@ -30,9 +36,12 @@ def status(site_path: Path, as_json: bool, run: int | None, parked: bool, why: b
         _say_why(f"{site.service.base_url}/api/v1/status", as_json)
         return
     store = open_store(site.store_url)
+    rows: list[dict[str, Any]]
     with store.read() as connection:
-        if parked:
-            rows: list[dict[str, Any]] = [
+        if poms:
+            rows = _launches(site, connection)
+        elif parked:
+            rows = [
                 {"input": task.input_did, "step": task.step, "class": task.error_class, "attempts": task.attempts, "message": task.message}
                 for task in parked_tasks(connection, run=run)
             ]
@@ -41,9 +50,35 @@ def status(site_path: Path, as_json: bool, run: int | None, parked: bool, why: b
     store.close()
     columns = ["campaign", "version", "files", "processed", "fraction_processed", "fraction_prompt", "backlog", "in_flight", "reported"]
     columns += ["parked", "late", "paused"]
-    print_table(rows, as_json=as_json, columns=None if parked else columns)
+    print_table(rows, as_json=as_json, columns=None if parked or poms else columns)
     if not rows and not as_json:
-        click.echo("no parked tasks" if parked else "no campaign has run here yet")
+        click.echo("no parked tasks" if parked else "no launch of POMS has come yet" if poms else "no campaign has run here yet")
+
+
+def _launches(site: Site, connection: Connection) -> list[dict[str, Any]]:
+    """The launches of POMS, newest first, each with its page there."""
+    from contextlib import closing
+
+    from campaign.ledger.launches import progress
+    from campaign.poms.client import PomsClient
+    from campaign.poms.rendering import poms_settings
+
+    with closing(PomsClient.of(poms_settings(site))) as client:
+        return [
+            {
+                "task": item.launch.task_id or None,
+                "campaign": item.launch.poms_campaign_id,
+                "stage": item.launch.stage_id,
+                "step": item.launch.step,
+                "slice": item.launch.slice_id,
+                "job": item.launch.handle,
+                "done": item.done,
+                "open": item.open,
+                "of": item.tasks,
+                "page": client.submission_page(item.launch.task_id) if item.launch.task_id else None,
+            }
+            for item in progress(connection, limit=50)
+        ]
 
 
 def _say_why(url: str, as_json: bool) -> None:

@@ -30,6 +30,10 @@ def test_a_launch_submits_the_backlog_and_its_jobs_run_to_the_end(grids: Callabl
     grid.until(lambda: grid.processed() == FILES)
     (over,) = grid.get("/api/v1/launches/untold")
     assert (over["task_id"], over["done"], over["tasks"]) == (7, FILES, FILES)
+    shown = subprocess.run(
+        [grid.command("chain")[0], "campaign", "status", "--poms", "--site", str(grid.pipeline.site_path)], capture_output=True, text=True
+    )
+    assert "submission_details/dune/production?submission_id=7" in shown.stdout, shown.stderr
     again = grid.launch("chain", task=7)
     assert "nothing to do: submitted before as" in again.stdout
     assert "nothing to do: nothing waits" in grid.launch("chain", task=8).stdout

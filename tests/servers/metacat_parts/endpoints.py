@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 from metacat import Version
@@ -16,6 +17,7 @@ from metacat.db import (
     DBDataset,
     DBFile,
     DBFileSet,
+    DBNamedQuery,
     DBNamespace,
     DBParamCategory,
     DBUser,
@@ -388,11 +390,39 @@ class Data:
         shown = {"with_metadata": wanted["with_meta"], "with_provenance": wanted["with_provenance"]}
         return _sequence(file.to_jsonable(**shown) for file in results)
 
+    # -- named queries -------------------------------------------------------------------------------------------------
+
+    def named_query(self) -> Answer:
+        found = DBNamedQuery.get(self.db, self.request.args.get("namespace"), self.request.args.get("name"))
+        return Answer(404, "Query not found") if found is None else Answer(200, found.to_json(), JSON)
+
+    def create_named_query(self) -> Answer:
+        user = self.user(401, "Authentication required")
+        data = self.body()
+        namespace, name = data["namespace"], data["name"]
+        try:
+            if not self.may_write(namespace, user):
+                return Answer(403, "Permission denied")
+        except KeyError:
+            return Answer(404, f"Namespace {namespace} does not exist")
+        found = DBNamedQuery.get(self.db, namespace, name)
+        if found is not None and not self.request.says("update"):
+            return Answer(409, "Query already exists")
+        query = found or DBNamedQuery(self.db, namespace, name, data["source"], data.get("parameters", []))
+        query.Source, query.Parameters, query.Creator = data["source"], data.get("parameters", []), user.Username
+        if found is None:
+            query.create()
+        else:
+            query.CreatedTimestamp = datetime.now()  # noqa: DTZ005 - as the server does
+            query.save()
+        return Answer(200, query.to_json(), JSON)
+
 
 _WITH = {"with_metadata": "yes", "with_provenance": "yes", "with_datasets": "no"}
 
 _NAMES = """version namespace namespaces categories category dataset dataset_files create_dataset
-    files file declare_files add_files retire_file update_file update_file_meta query"""
+    files file declare_files add_files retire_file update_file update_file_meta query
+    named_query create_named_query"""
 
 ENDPOINTS: dict[str, Callable[[Data], Answer]] = {name: getattr(Data, name) for name in _NAMES.split()}
 

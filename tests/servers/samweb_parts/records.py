@@ -23,7 +23,7 @@ CREATE INDEX IF NOT EXISTS of_value ON value (name, value, file_id);
 CREATE TABLE IF NOT EXISTS parent (parent_id INTEGER, child_id INTEGER, PRIMARY KEY (parent_id, child_id)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS of_child ON parent (child_id);
 CREATE TABLE IF NOT EXISTS location (file_id INTEGER, location TEXT, PRIMARY KEY (file_id, location)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS definition (name TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS definition (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, content TEXT NOT NULL);
 """
 
 FIELDS: dict[str, tuple[type, ...]] = {
@@ -212,40 +212,52 @@ class Records:
 
     # -- queries -------------------------------------------------------------------------------------------------------
 
-    def define(self, name: str, content: dict[str, str]) -> None:
-        parse(content["dims"])
-        if self._connection.execute("SELECT 1 FROM definition WHERE name = ?", (name,)).fetchone():
-            raise Refused(409, "DefinitionExists", f"Definition '{name}' already exists")
-        self._connection.execute("INSERT INTO definition VALUES (?, ?)", (name, json.dumps(content)))
+    def define(self, name: str, dims: str, group: str, *, user: str, description: str | None) -> dict[str, Any]:
+        """Give a query a name. Nothing ever changes the query again."""
+        _parsed(dims)
+        content = {"create_time": datetime.now(UTC).isoformat(), "username": user, "group": group, "dimensions": dims}
+        content |= {"description": description} if description else {}
+        try:
+            self._connection.execute("INSERT INTO definition (name, content) VALUES (?, ?)", (name, json.dumps(content)))
+        except sqlite3.IntegrityError:
+            raise Refused(409, "DefinitionExists", f"Definition '{name}' already exists") from None
+        return self.definition(name)
 
-    def definition(self, name: str) -> dict[str, str]:
-        row = self._connection.execute("SELECT content FROM definition WHERE name = ?", (name,)).fetchone()
+    def definition(self, name: str) -> dict[str, Any]:
+        row = self._connection.execute("SELECT id, content FROM definition WHERE name = ?", (name,)).fetchone()
         if row is None:
             raise Refused(404, "DefinitionNotFound", f"Definition '{name}' not found")
-        content: dict[str, str] = json.loads(row[0])
-        return content
+        return {"defname": name, "defid": row[0], **json.loads(row[1])}
+
+    def modify_definition(self, name: str, *, new_name: str | None = None, description: str | None = None) -> None:
+        """Change name or description: all there is to change."""
+        content = {key: value for key, value in self.definition(name).items() if key not in ("defname", "defid")}
+        content |= {"description": description} if description else {}
+        try:
+            change = "UPDATE definition SET name = ?, content = ? WHERE name = ?"
+            self._connection.execute(change, (new_name or name, json.dumps(content), name))
+        except sqlite3.IntegrityError:
+            raise Refused(409, "DefinitionExists", f"Definition '{new_name}' already exists") from None
 
     def find(self, dims: str) -> list[tuple[int, str]]:
         """Ids and names of the files a query finds, oldest first."""
-        try:
-            ids = self._query(parse(dims))
-        except DimensionError as error:
-            raise Refused(400, "DimensionError", str(error)) from None
+        ids = self._query(_parsed(dims))
         return [(file_id, self._connection.execute("SELECT name FROM file WHERE id = ?", (file_id,)).fetchone()[0]) for file_id in ids]
 
     def _query(self, query: Query) -> list[int]:
         found = self._find(query.node)
         if not query.anywhere:
             found &= self._set("SELECT file_id FROM location")
-        ids = sorted(found)[query.offset :: query.stride]
-        return ids[: query.limit] if query.limit is not None else ids
+        return _slice(found, query)
 
     def _find(self, node: Node) -> set[int]:
         match node:
             case Query():
                 return set(self._query(node))
             case Definition(name):
-                return set(self._find(parse(self.definition(name)["dims"]).node))
+                # Where the files are is the business of the query that names it.
+                named = _parsed(self.definition(name)["dimensions"])
+                return set(_slice(self._find(named.node), named))
             case Relative(relation, query):
                 ids = json.dumps(self._query(query))
                 here, there = ("parent_id", "child_id") if relation == "isparentof" else ("child_id", "parent_id")
@@ -279,13 +291,27 @@ class Records:
         if op == "range":
             high = numbers[1] if numbers[1] is not None else values[1]
             return self._set("SELECT file_id FROM value WHERE name = ? AND value BETWEEN ? AND ?", name, low, high)
-        return self._set(f"SELECT file_id FROM value WHERE name = ? AND value {op} ?", name, low)
+        # A text is greater than any number to SQLite.
+        alike = "(typeof(value) = 'text') = (typeof(?) = 'text')"
+        return self._set(f"SELECT file_id FROM value WHERE name = ? AND value {op} ? AND {alike}", name, low, low)
 
     def _living(self) -> set[int]:
         return self._set("SELECT id FROM file WHERE retired_date IS NULL")
 
     def _set(self, query: str, *values: Any) -> set[int]:
         return {row[0] for row in self._connection.execute(query, values)}
+
+
+def _parsed(dims: str) -> Query:
+    try:
+        return parse(dims)
+    except DimensionError as error:
+        raise Refused(400, "DimensionError", str(error)) from None
+
+
+def _slice(found: Iterable[int], query: Query) -> list[int]:
+    ids = sorted(found)[query.offset :: query.stride]
+    return ids[: query.limit] if query.limit is not None else ids
 
 
 def _values(form: dict[str, Any]) -> Iterable[tuple[str, Any]]:

@@ -83,10 +83,25 @@ def run(samweb: object, command: str, rest: list[str], flags: set[str]) -> int:
             print("".join(f"{name}\n" for name in samweb.listFiles(" ".join(rest))), end="")
         case "count-files":
             print(samweb.countFiles(" ".join(rest)))
+        case "describe-definition":
+            print(samweb.descDefinition(rest[0]))
+        case "create-definition":
+            result = samweb.createDefinition(rest[0], " ".join(rest[1:]), **_options(flags, "user", "group", "description"))
+            print(f"Dataset definition '{result['defname']}' has been created with id {result['defid']}")
+        case "modify-definition":
+            samweb.modifyDefinition(rest[0], **_options(flags, "defname", "description"))
         case _:
             print(f"Unknown command {command}", file=sys.stderr)
             return 1
     return 0
+
+
+def _options(flags: set[str], *names: str) -> dict[str, str]:
+    """The values of options `--name=value`."""
+    given = dict(flag.removeprefix("--").split("=", 1) for flag in flags)
+    if unknown := given.keys() - set(names):
+        raise SystemExit(f"no such option: --{unknown.pop()}")
+    return given
 
 
 if __name__ == "__main__":

@@ -141,9 +141,32 @@ class SAMWebClient:
     def countFiles(self, dimensions: str) -> int:
         return int(self._query("/files/count", dimensions, {}).text.strip())
 
+    def descDefinitionDict(self, defname: str) -> Any:
+        return self._ask("GET", f"{_definition_path(defname)}/describe").json()
+
+    def descDefinition(self, defname: str) -> str:
+        return str(self._ask("GET", f"{_definition_path(defname)}/describe", params={"format": "plain"}).text.rstrip())
+
+    def createDefinition(
+        self, defname: str, dims: str, user: str | None = None, group: str | None = None, description: str | None = None
+    ) -> Any:
+        params = {"defname": defname, "dims": dims, "group": group or str(self.experiment).split("/", 1)[0]}
+        params |= {"description": description} if description else {}
+        params |= {"user": user} if user else {}
+        return self._ask("POST", "/definitions/create", secure=True, data=params).json()
+
+    def modifyDefinition(self, existing_defname: str, defname: str | None = None, description: str | None = None) -> None:
+        params = {"defname": defname} if defname else {}
+        params |= {"description": description} if description else {}
+        self._ask("PUT", _definition_path(existing_defname), secure=True, data=params, role="*")
+
 
 def _path(filenameorid: Any) -> str:
     return f"/files/id/{filenameorid}" if str(filenameorid).isdecimal() else f"/files/name/{quote(str(filenameorid), safe='')}"
+
+
+def _definition_path(defname: str) -> str:
+    return f"/definitions/name/{quote(defname, safe='')}"
 
 
 def _content(md: Any, mdfile: Any) -> str:
