@@ -16,6 +16,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from campaign.service.access import Authenticate, caller_from
 from dashboard import rendering
 from dashboard.dqm.routes import create_router as create_dqm_router
+from dashboard.launches.routes import create_router as create_launches_router
 from dashboard.operations.routes import create_router as create_operations_router
 from dashboard.operations.routes import live_operations
 from dashboard.operations.snapshot import OperationsReader, SlotView
@@ -63,6 +64,7 @@ def create_app(
     live = live_operations(reader)
     app.include_router(create_operations_router(site, reader, live))
     app.include_router(create_runs_router(site, store, live))
+    app.include_router(create_launches_router(site, store))
     app.include_router(create_dqm_router(site, store, caller_from(authenticate)))
     if engine_router is not None:
         app.include_router(engine_router)

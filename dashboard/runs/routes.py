@@ -41,7 +41,8 @@ def create_router(site: Site, store: Store, live: LiveOperations) -> APIRouter:
             numbers = newest_runs(connection, campaigns, RUNS_A_PAGE, below=below)
             rows = read_runs(connection, campaigns, numbers)
         older = numbers[-1] if len(numbers) == RUNS_A_PAGE else None
-        return rendering.page("runs.html", site=site.site, here="runs", runs=rows, older=older, below=below)
+        poms = any(launcher.kind == "poms" for launcher in site.launchers)
+        return rendering.page("runs.html", site=site.site, here="runs", runs=rows, older=older, below=below, poms=poms)
 
     @router.get("/runs/{run}")
     def run_page(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import requests
 import sqlalchemy as sa
 
 from campaign.ledger.tables import attempt_table
@@ -34,6 +35,9 @@ def test_a_launch_submits_the_backlog_and_its_jobs_run_to_the_end(grids: Callabl
         [grid.command("chain")[0], "campaign", "status", "--poms", "--site", str(grid.pipeline.site_path)], capture_output=True, text=True
     )
     assert "submission_details/dune/production?submission_id=7" in shown.stdout, shown.stderr
+    page = requests.get(f"{grid.url}/launches", timeout=10).text
+    assert 'href="http://127.0.0.1:9/poms/submission_details/dune/production?submission_id=7"' in page
+    assert "launches of POMS" in requests.get(f"{grid.url}/runs", timeout=10).text
     again = grid.launch("chain", task=7)
     assert "nothing to do: submitted before as" in again.stdout
     assert "nothing to do: nothing waits" in grid.launch("chain", task=8).stdout

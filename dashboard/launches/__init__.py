@@ -1,0 +1,1 @@
+"""Launches that came from POMS, with its numbers beside ours."""

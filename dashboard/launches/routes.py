@@ -1,0 +1,43 @@
+"""The page of launches: what POMS started, what each got, and how far it is."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+
+from campaign.ledger.launches import progress
+from campaign.poms.client import PomsClient
+from campaign.poms.rendering import poms_settings
+from dashboard import rendering
+from dune_prompt.errors import ConfigError
+from dune_prompt.settings import Site
+from dune_prompt.store import Store
+
+SHOWN = 100
+
+
+def create_router(site: Site, store: Store) -> APIRouter:
+    """The route of the page."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/launches")
+    def launches() -> HTMLResponse:
+        with store.read() as connection:
+            rows = progress(connection, limit=SHOWN)
+        return rendering.page(
+            "launches.html", site=site.site, here="runs", launches=rows, pages=_pages(site, [row.launch.task_id for row in rows])
+        )
+
+    return router
+
+
+def _pages(site: Site, tasks: list[int]) -> dict[int, str]:
+    """The pages of submissions in POMS; none when POMS is no longer a launcher here."""
+    try:
+        settings = poms_settings(site)
+    except ConfigError:
+        return {}
+    with closing(PomsClient.of(settings)) as client:
+        return {task: client.submission_page(task) for task in tasks if task}
