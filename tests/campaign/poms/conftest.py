@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -60,6 +61,16 @@ class Grid:
         )
         self.token_file = self.pipeline.folder / "secrets" / "operator-token"
         operator_token(self.pipeline.folder)
+
+    def with_real_payload(self) -> None:
+        """Signal processing of simulated raw files, in place of the payload that does nothing; its results go to the dashboard."""
+        campaign = self.pipeline.folder / "campaigns" / "c.yaml"
+        text = campaign.read_text().replace("{payload: noop, seconds: 0.0}", "{payload: numpy}")
+        campaign.write_text(re.sub(r"targets: \[.*\]", "targets: [{kind: own}]", text))
+
+    def write_real_files(self, count: int) -> None:
+        command = [str(BIN / "dune-prompt"), "raw", "generate", "--files", str(count), "--ticks", "512", "--out"]
+        subprocess.run([*command, str(self.pipeline.folder / "buffer")], check=True, capture_output=True)
 
     def start(self) -> None:
         self.pipeline.start("service", "daemon")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import sqlalchemy as sa
 
 from campaign.definition import load_campaigns
@@ -44,7 +45,7 @@ def put_up(grid: Any, poms: Poms) -> str:
 
 def until_located(grid: Any, poms: Poms, name: str, stages: tuple[str, ...]) -> None:
     """Let POMS work: its cron, its agent's wrap-up, dependents; until each stage has a Located submission that had work."""
-    ends = time.monotonic() + 100
+    ends = time.monotonic() + 300
     while True:
         poms.fire_all()
         poms.wait()
@@ -82,3 +83,15 @@ def test_files_go_through_all_stages_and_no_file_twice(
     assert {item.status for item in poms.submissions} <= {"Located", "Completed", "Idle"}
     assert set(grid.pipeline.times_processed("nf_sp").values()) == {1}
     assert set(grid.pipeline.times_processed("evaluate").values()) == {1}
+
+
+def test_real_raw_files_end_on_the_dashboard(grids: Callable[..., Any], poms: Poms) -> None:
+    grid = grids(layout="staged", poms_url=poms.url)
+    grid.with_real_payload()
+    name = put_up(grid, poms)
+    grid.start()
+    grid.write_real_files(FILES)
+    grid.until(lambda: grid.backlog() == FILES)
+    until_located(grid, poms, name, STAGES)
+    records = requests.get(f"{grid.url}/api/v1/dqm/runs/27296", timeout=10).json()
+    assert len({record["input_did"] for record in records}) == FILES
