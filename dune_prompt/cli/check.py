@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from campaign.definition import Campaign
     from declare_daemon.checks import Group, Result
     from dune_prompt.settings import Site
+    from dune_prompt.settings.launchers import PomsLauncherSettings
 
 
 @click.command()
@@ -65,7 +66,12 @@ def _groups(site: Site, site_path: Path) -> list[Group]:
         Group("store", partial(check_store, site.store_url)),
         *catalog_groups(site, list(dict.fromkeys([*raw_wanted(site), *_derived(campaigns)]))),
         Group("credentials", partial(check_credentials, site)),
-        *[Group(f"launcher {item.kind}", partial(_launcher, site, item.kind)) for item in site.launchers if item.kind != "local"],
+        *[
+            Group(f"launcher {item.kind}", partial(_launcher, site, item.kind))
+            for item in site.launchers
+            if item.kind not in ("local", "poms")
+        ],
+        *[Group("launcher poms", partial(_poms, item, campaigns)) for item in site.launchers if item.kind == "poms"],
         Group("slots", partial(_capacity, site, campaigns)),
     ]
 
@@ -86,6 +92,29 @@ def _launcher(site: Site, kind: str) -> list[Result]:
         unheard = f"the queue answers, but jobs elsewhere cannot reach {site.service.base_url}: set service.url in the site file"
         return [warned(f"launcher {kind}", unheard)]
     return [good(f"launcher {kind}", "the queue answers")]
+
+
+def _poms(settings: PomsLauncherSettings, campaigns: Sequence[Campaign]) -> list[Result]:
+    """Whether POMS answers us, and knows the campaigns that it is to launch."""
+    from contextlib import closing
+
+    from campaign.poms.client import PomsClient
+    from campaign.poms.names import campaign_name
+    from declare_daemon.checks.result import failed, good, warned
+    from dune_prompt.errors import DunePromptError
+
+    results: list[Result] = []
+    with closing(PomsClient.of(settings)) as client:
+        for campaign in campaigns:
+            name = campaign_name(campaign)
+            what = f"launcher poms: {name}"
+            try:
+                number = client.campaign_id(name)
+            except DunePromptError as error:
+                return [*results, failed("launcher poms", error)]
+            unknown = f"POMS does not know it: dune-prompt campaign upload {campaign.campaign}"
+            results.append(warned(what, unknown) if number is None else good(what, f"campaign {number} in POMS"))
+    return results
 
 
 def _capacity(site: Site, campaigns: Sequence[Campaign]) -> list[Result]:

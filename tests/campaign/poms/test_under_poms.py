@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +24,7 @@ from tests.servers.poms import Poms
 
 pytestmark = pytest.mark.needs("condor")
 
+BIN = Path(sys.executable).parent
 FILES = 3
 STAGES = ("nf_sp", "declare", "evaluate", "dqm_upload")
 
@@ -29,6 +33,14 @@ STAGES = ("nf_sp", "declare", "evaluate", "dqm_upload")
 def poms(tmp_path: Path) -> Iterator[Poms]:
     with Poms(tmp_path / "poms") as server:
         yield server
+
+
+def checked(grid: Any) -> str:
+    """What `dune-prompt check` says of POMS."""
+    command = [str(BIN / "dune-prompt"), "check", "--json", "--site", str(grid.pipeline.site_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=grid.environment)
+    (row,) = [row for row in json.loads(done.stdout) if str(row["what"]).startswith("launcher poms")]
+    return " ".join(map(str, row.values()))
 
 
 def put_up(grid: Any, poms: Poms) -> str:
@@ -88,7 +100,9 @@ def test_files_go_through_all_stages_and_no_file_twice(
 def test_real_raw_files_end_on_the_dashboard(grids: Callable[..., Any], poms: Poms) -> None:
     grid = grids(layout="staged", poms_url=poms.url)
     grid.with_real_payload()
+    assert "campaign upload kills" in checked(grid)
     name = put_up(grid, poms)
+    assert "campaign 1 in POMS" in checked(grid)
     grid.start()
     grid.write_real_files(FILES)
     grid.until(lambda: grid.backlog() == FILES)
