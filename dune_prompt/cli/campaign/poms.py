@@ -160,8 +160,8 @@ class _House:
         from campaign.poms.ini import parse
         from campaign.poms.upload import first_stage
 
-        (stage,) = self.stages(first_stage(parse(self.client.campaign_ini(self.campaign) or "")))
-        return stage
+        every = {stage.name: stage for stage in self.stages(None)}
+        return every[first_stage(parse(self.client.campaign_ini(self.campaign) or ""))]
 
     def schedule(self, stage: PomsStage) -> None:
         from campaign.poms.upload import every_minutes

@@ -518,6 +518,7 @@ def test_a_launch_by_hand_is_seen_among_the_submissions(poms: Poms, line: Line) 
     assert poms.submission(rows[1]["submission"]).dataset == "mine"
 
 
+@pytest.mark.parametrize("what", ["hold", "launch"])
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -525,9 +526,9 @@ def test_a_launch_by_hand_is_seen_among_the_submissions(poms: Poms, line: Line) 
         (("pdhd-prompt", "--stage", "x"), "has no stage 'x' in POMS; there are: nf"),
     ],
 )
-def test_what_poms_does_not_have_cannot_be_held(line: Line, words: tuple[str, ...], message: str) -> None:
+def test_what_poms_does_not_have_is_named(line: Line, what: str, words: tuple[str, ...], message: str) -> None:
     line("upload")
-    result = line.run("poms hold", *words)
+    result = line.run(f"poms {what}", *words)
     assert isinstance(result.exception, ConfigError)
     assert message in str(result.exception)
 
