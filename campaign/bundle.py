@@ -14,6 +14,7 @@ import json
 import os
 import sys
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
 
 def _write(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a file in one step, so that nobody ever finds half of it; two who build at once write the same."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
         with os.fdopen(descriptor, "wb") as file:

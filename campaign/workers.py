@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,7 +86,8 @@ class Workers:
 def _give_assignments(folder: Path, submission: Submission) -> None:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for index, job in enumerate(submission.jobs):
-        draft = folder / f".{index}.json"
+        # Two requests of one launch may be answered at once.
+        draft = folder / f".{index}-{threading.get_ident()}.json"
         shutil.copyfile(job.assignment, draft)
         draft.chmod(0o600)
         draft.replace(folder / f"{index}.json")

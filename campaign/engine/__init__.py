@@ -164,6 +164,12 @@ class Engine:
         found = [f"{item.catalog} answers" if item.ok else f"{item.catalog} is out: {item.message}" for item in self._intake.health()]
         return [*found, *self._intake.problems]
 
+    @contextmanager
+    def between_steps(self) -> Iterator[None]:
+        """While this is held, no step is made: what was seen stays true until it is written down."""
+        with self._lock:
+            yield
+
     def free_slots(self, connection: sa.Connection) -> int:
         """How many jobs may be started now beside those at work, as last decided."""
         counts = ledger_tasks.in_state_counts(connection, self.installation.campaigns)

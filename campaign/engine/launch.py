@@ -30,8 +30,6 @@ from declare_daemon.outbox import place_of
 from dune_prompt.errors import ConfigError, TransientError
 from dune_prompt.records import Assignment, InputFile, Output, write_json
 
-EXTERNAL = "external"  # attempts handed out over HTTP, launched by somebody else
-
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
@@ -190,7 +188,7 @@ def prepare_groups(
         slice_id = None
         if workers is not None:
             slice_id = new_attempt_id(now)
-            ledger_attempts.create_slice(connection, slice_id, None, campaign.id, step, launcher, now)
+            ledger_attempts.create_slice(connection, slice_id, campaign.id, step, launcher, now)
         prepared = prepare(installation, connection, candidates.only(group), launcher, now, slice_id=slice_id, workers=workers)
         if prepared:
             groups.append(Group(launcher, campaign, step, slice_id, prepared, workers))

@@ -17,6 +17,7 @@ from campaign.launchers.background import Background
 from campaign.launchers.health import Health
 from campaign.launchers.jobsub import JobsubLauncher
 from campaign.launchers.protocol import Job, JobStatus, Launcher, Seen, Submission
+from dune_prompt.errors import TransientError
 from dune_prompt.settings.launchers import PomsLauncherSettings
 
 
@@ -50,7 +51,8 @@ class PomsLauncher:
         return Health(answered_at=self._heard_at, unanswered_since=self._heard_at, answering_since=self._answering_since)
 
     def submit(self, submission: Submission) -> Mapping[str, str]:
-        raise NotImplementedError("jobs for POMS are fetched")
+        """The engine never does (`Engine._is_fetched`)."""
+        raise TransientError("jobs for POMS are fetched by its launches")
 
     def poll(self, jobs: Sequence[Job], now: float) -> Mapping[str, JobStatus]:
         """Nothing is said of jobs that jobsub cannot be asked about."""

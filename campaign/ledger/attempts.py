@@ -74,19 +74,8 @@ def _attempt(row: Any) -> Attempt:
     return Attempt(**values)
 
 
-def create_slice(
-    connection: sa.Connection, slice_id: str, request_id: str | None, campaign_id: int, step: str, launcher: str, now: float
-) -> None:
-    connection.execute(
-        sa.insert(slice_table).values(
-            id=slice_id, request_id=request_id, campaign_id=campaign_id, step=step, launcher=launcher, created_at=now
-        )
-    )
-
-
-def slice_of_request(connection: sa.Connection, request_id: str) -> str | None:
-    """The slice that was given to this request before."""
-    return connection.execute(sa.select(slice_table.c.id).where(slice_table.c.request_id == request_id)).scalar_one_or_none()
+def create_slice(connection: sa.Connection, slice_id: str, campaign_id: int, step: str, launcher: str, now: float) -> None:
+    connection.execute(sa.insert(slice_table).values(id=slice_id, campaign_id=campaign_id, step=step, launcher=launcher, created_at=now))
 
 
 def create(connection: sa.Connection, attempts: Sequence[Attempt]) -> None:

@@ -77,12 +77,13 @@ slice_table = sa.Table(
     "slice",
     metadata,
     sa.Column("id", sa.String(26), primary_key=True),
+    # Not written any more: launches keep it (below). SQLite could drop it only by writing table and attempts anew.
     sa.Column("request_id", sa.String(100), unique=True),
     sa.Column("campaign_id", sa.Integer, sa.ForeignKey("campaign.id"), nullable=False),
     sa.Column("step", sa.String(32), nullable=False),
     sa.Column("launcher", sa.String(32), nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
-    comment="the inputs handed out together; `request_id` makes a repeated request get the same slice",
+    comment="the inputs handed out together",
 )
 
 launch_table = sa.Table(

@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import requests
 from requests.auth import AuthBase
 
+from campaign.poms import pages
 from dune_prompt.errors import ConfigError, ConflictError, TransientError
 from dune_prompt.settings.launchers import PomsLauncherSettings
 
@@ -282,11 +283,11 @@ class PomsClient:
 
     def submission_page(self, submission_id: int) -> str:
         """Address of a submission's page."""
-        return f"{self._address('submission_details')}?{urlencode({'submission_id': submission_id})}"
+        return pages.submission(self.url, self.experiment, self.role, submission_id)
 
     def campaign_page(self, name: str) -> str:
         """Address of a campaign's page."""
-        return f"{self._address('campaign_overview')}?{urlencode({'campaign_name': name})}"
+        return pages.campaign(self.url, self.experiment, self.role, name)
 
     # How POMS is spoken to
 
@@ -407,7 +408,7 @@ class PomsClient:
         return "no credential" if self._proxy is None else f"the proxy {self._proxy}"
 
     def _address(self, method: str) -> str:
-        return f"{self.url}/poms/{method}/{self.experiment}/{self.role}"
+        return pages.address(self.url, self.experiment, self.role, method)
 
     def _where(self, method: str) -> str:
         return f"POMS at {urlsplit(self.url).netloc}: {method}"

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from campaign.engine.launch import Candidates, groups_of, new_attempt_id, prepare, submission_of, write_assignments
-from campaign.engine.slices import UnknownCampaignError
 from campaign.engine.watch import job_of
 from campaign.installation import ActiveCampaign
 from campaign.launchers.poms import PomsLauncher
@@ -28,6 +27,10 @@ from dune_prompt.settings.launchers import PomsLauncherSettings
 
 if TYPE_CHECKING:
     from campaign.engine import Engine
+
+
+class UnknownCampaignError(ConfigError):
+    """The launch names a campaign, version or step that this service does not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,51 +137,67 @@ def _launch_for(
     engine: Engine, settings: PomsLauncherSettings, campaign: ActiveCampaign, asked: Asked, now: float
 ) -> tuple[Launch | None, bool, str]:
     """The launch with its slice, whether its jobs may be submitted already, and what there is to say."""
-    order: list[str] = [item.kind for item in engine.installation.site.launchers]
-    behind = engine.choice.name is not None and order.index(engine.choice.name) < order.index(settings.kind)
-    with engine.writing() as connection:
-        if (known := ledger_launches.by_request(connection, asked.request_id)) is not None:
+    launch = Launch(asked.request_id, "", campaign.id, asked.step, asked.task_id, asked.stage_id, asked.poms_campaign_id, asked.host, now)
+    with engine.between_steps():
+        with engine.installation.store.read() as connection:
+            known = ledger_launches.by_request(connection, asked.request_id)
+            left = ledger_launches.half_done(connection, campaign.id, asked.step, now - settings.retake_after)
+        if known is not None:
             return known, True, "this request was answered before"
-        launch = Launch(
-            asked.request_id, "", campaign.id, asked.step, asked.task_id, asked.stage_id, asked.poms_campaign_id, asked.host, now
-        )
-        if (left := ledger_launches.half_done(connection, campaign.id, asked.step, now - settings.retake_after)) is not None:
-            ledger_launches.replaced(connection, left.request_id, now)
-            launch = replace(launch, slice_id=left.slice_id)
-            ledger_launches.add(connection, launch)
-            return launch, True, f"completes what task {left.task_id} of POMS left half done"
+        if left is not None:
+            return _completing(engine, replace(launch, slice_id=left.slice_id), left, now)
+        candidates = _candidates(engine, settings, campaign, asked, now)
+        return (None, False, candidates) if isinstance(candidates, str) else _new(engine, settings, launch, candidates, now)
+
+
+def _completing(engine: Engine, launch: Launch, left: Launch, now: float) -> tuple[Launch, bool, str]:
+    """The launch goes on with what another has left."""
+    with engine.writing() as connection:
+        ledger_launches.replaced(connection, left.request_id, now)
+        ledger_launches.add(connection, launch)
+    return launch, True, f"completes what task {left.task_id} of POMS left half done"
+
+
+def _candidates(engine: Engine, settings: PomsLauncherSettings, campaign: ActiveCampaign, asked: Asked, now: float) -> Candidates | str:
+    """The most urgent tasks that can be one submission, with the places of their inputs; or why there are none."""
+    order: list[str] = [item.kind for item in engine.installation.site.launchers]
+    with engine.installation.store.read() as connection:
         startable = ledger_campaigns.startable(connection, [campaign.id])
         if not startable:
-            return None, False, "the campaign is paused"
-        if behind:
-            return None, False, f"{engine.choice.name} gets the jobs: {engine.choice.reason}"
-        if not ledger_tasks.queue(connection, startable, now, 1, step=asked.step):
-            return None, False, "nothing waits"
+            return "the campaign is paused"
+        if engine.choice.name is not None and order.index(engine.choice.name) < order.index(settings.kind):
+            return f"{engine.choice.name} gets the jobs: {engine.choice.reason}"
         free = min(engine.free_slots(connection), asked.jobs or settings.slice, settings.slice)
+        tasks = ledger_tasks.queue(connection, startable, now, max(free, 1), step=asked.step)
+        if not tasks:
+            return "nothing waits"
         if free <= 0:
-            return None, False, f"all slots are taken: {engine.slots.wanted} wanted, {engine.slots.reason}"
-        tasks = ledger_tasks.queue(connection, startable, now, free, step=asked.step)
-        workers = engine.workers(settings.kind)
-        candidates = Candidates.of(connection, groups_of(tasks, workers)[0], engine.inputs)
-        slice_id = new_attempt_id(now)
-        ledger_attempts.create_slice(connection, slice_id, asked.request_id, campaign.id, asked.step, settings.kind, now)
+            return f"all slots are taken: {engine.slots.wanted} wanted, {engine.slots.reason}"
+        return Candidates.of(connection, groups_of(tasks, engine.workers(settings.kind))[0], engine.inputs)
+
+
+def _new(
+    engine: Engine, settings: PomsLauncherSettings, launch: Launch, candidates: Candidates, now: float
+) -> tuple[Launch | None, bool, str]:
+    """The launch with a slice of its own."""
+    launch = replace(launch, slice_id=new_attempt_id(now))
+    with engine.writing() as connection:
+        ledger_attempts.create_slice(connection, launch.slice_id, launch.campaign_id, launch.step, settings.kind, now)
         prepared = prepare(
             engine.installation,
             connection,
             candidates,
             settings.kind,
             now,
-            slice_id=slice_id,
+            slice_id=launch.slice_id,
             lease_s=settings.queue_wait,
-            workers=workers,
+            workers=engine.workers(settings.kind),
         )
-        if not prepared:
-            return None, False, "no input can be read now"
-        # Before the commit: an attempt in the ledger always has its assignment, and an assignment without an attempt harms nobody.
-        write_assignments(engine.installation, prepared)
-        launch = replace(launch, slice_id=slice_id)
-        ledger_launches.add(connection, launch)
-        return launch, False, f"{len(prepared)} jobs"
+        if prepared:
+            # Before the commit: an attempt in the ledger always has its assignment, and an assignment without an attempt harms nobody.
+            write_assignments(engine.installation, prepared)
+            ledger_launches.add(connection, launch)
+    return (launch, False, f"{len(prepared)} jobs") if prepared else (None, False, "no input can be read now")
 
 
 def _submission(engine: Engine, campaign: ActiveCampaign, step: str, slice_id: str) -> Submission | None:
@@ -189,4 +208,4 @@ def _submission(engine: Engine, campaign: ActiveCampaign, step: str, slice_id: s
     if any(attempt.ended_at is not None for attempt in attempts):
         return None
     jobs = tuple(job_of(engine.installation, attempt, tasks[attempt.task_id]) for attempt in attempts)
-    return submission_of(engine.installation, campaign, step, slice_id, jobs, engine.workers("poms"))
+    return submission_of(engine.installation, campaign, step, slice_id, jobs, engine.workers(PomsLauncher.name))

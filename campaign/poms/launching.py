@@ -123,18 +123,23 @@ def carry_out(
     _tell_of_earlier(engine, poms, say)
     try:
         answer = engine.launch(launch.to_json(os.uname().nodename))
-        if answer["slice"] is None:
-            return _nothing_more(answer, launch, engine, tell, say)
-        say(f"slice {answer['slice']}: {answer['reason']}")
+    except DunePromptError:
+        tell(Outcome.FAILED, None)
+        raise
+    if answer["slice"] is None:
+        return _nothing_more(answer, launch, engine, tell, say)
+    say(f"slice {answer['slice']}: {answer['reason']}")
+    try:
         submission = _submission(launch, answer, engine, folder)
         settings = JobsubLauncherSettings(kind="jobsub", **answer["launcher"])
         launcher = open_launcher(settings) if open_launcher else JobsubLauncher(settings, environment=environment)
         handles = launcher.submit(submission)
         if not handles:
             raise TransientError("jobsub took none of the jobs")
-    except DunePromptError as error:
+    except (DunePromptError, OSError) as error:
         tell(Outcome.FAILED, None)
-        raise type(error)(f"{error} (what was begun is completed by the next launch)") from None
+        kind = type(error) if isinstance(error, DunePromptError) else TransientError
+        raise kind(f"{error} (what was begun is completed by a later launch)") from None
     first = handles[next(job.attempt for job in submission.jobs if job.attempt in handles)]
     say(JOB_LINE.format(first))
     try:

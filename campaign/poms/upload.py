@@ -8,7 +8,6 @@ POMS overwrites a campaign in several transactions and answers 200 to failures, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -133,7 +132,7 @@ def apply(client: PomsClient, settings: PomsLauncherSettings, ini_text: str, *, 
 
 def every_minutes(settings: PomsLauncherSettings) -> int:
     """The time between two launches of the first stage, in what POMS can do."""
-    return math.ceil(settings.every / 60)
+    return round(settings.every / 60)
 
 
 def schedule(client: PomsClient, stage_ids: Mapping[str, int], first: str, minutes: int) -> None:

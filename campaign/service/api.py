@@ -1,4 +1,4 @@
-"""The engine's HTTP interface: reports and heartbeats of jobs, slices for launchers elsewhere, commands of operators."""
+"""The engine's HTTP interface: reports and heartbeats of jobs, slices for launches of POMS, commands of operators."""
 
 import json
 import time
@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from campaign.commands import COMMANDS
 from campaign.engine import Engine
-from campaign.engine.slices import UnknownCampaignError, hand_out
 from campaign.ledger import attempts as ledger_attempts
 from campaign.service.access import caller_from
 from campaign.service.launches import create_launches_router
@@ -23,24 +22,6 @@ from dune_prompt.records import Report, write_json
 
 LOCAL = "local"
 REPORT_BYTES = 10_000_000
-
-
-class SliceRequest(BaseModel):
-    """What a launcher asks for. The same `request_id` gets the same slice again."""
-
-    request_id: str = Field(min_length=1, max_length=100)
-    campaign: str
-    version: str
-    step: str
-    jobs: int = Field(ge=1, le=10_000, description="at most this many")
-    lease_s: float = Field(3600.0, gt=0, description="how long until a silent attempt counts as lost")
-
-
-class SliceAnswer(BaseModel):
-    """The assignments of a slice; an empty list means that there is nothing to do."""
-
-    slice: str | None
-    assignments: list[dict[str, Any]]
 
 
 class CommandAnswer(BaseModel):
@@ -130,23 +111,6 @@ def create_router(engine: Engine, tokens: Tokens, wake: Callable[[], None]) -> A
             raise HTTPException(409, str(error)) from None
         wake()
         return CommandAnswer(rows=rows)
-
-    @router.post("/slices", dependencies=[Depends(operator)])
-    def slices(request: SliceRequest) -> SliceAnswer:
-        try:
-            slice_id, assignments = hand_out(
-                engine,
-                request_id=request.request_id,
-                campaign=request.campaign,
-                version=request.version,
-                step=request.step,
-                jobs=request.jobs,
-                lease_s=request.lease_s,
-                now=time.time(),
-            )
-        except UnknownCampaignError as error:
-            raise HTTPException(404, str(error)) from None
-        return SliceAnswer(slice=slice_id, assignments=[assignment.to_json() for assignment in assignments])
 
     @router.post("/attempts/{attempt_id}/heartbeat")
     def heartbeat(

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import structlog
@@ -15,7 +16,6 @@ from pydantic import BaseModel, Field
 
 from campaign import bundle
 from campaign.engine import Engine
-from campaign.engine.slices import UnknownCampaignError
 from campaign.launchers.protocol import Job, Submission
 from campaign.ledger import launches as ledger_launches
 from campaign.ledger.launches import Progress
@@ -132,7 +132,7 @@ def create_launches_router(engine: Engine, operator: Callable[..., Any], wake: C
         asked = handing_out.Asked(**request.model_dump())
         try:
             handed = handing_out.hand_out(engine, asked, time.time())
-        except UnknownCampaignError as error:
+        except handing_out.UnknownCampaignError as error:
             raise HTTPException(404, str(error)) from None
         except ConfigError as error:
             raise HTTPException(409, str(error)) from None
@@ -194,7 +194,6 @@ def create_launches_router(engine: Engine, operator: Callable[..., Any], wake: C
 
 def _answer(handed: handing_out.Handed, submission: Submission) -> LaunchAnswer:
     tarball = submission.bundle
-    content = None if tarball is None else tarball.read_bytes()
     return LaunchAnswer(
         slice=submission.id,
         reason=handed.reason,
@@ -203,11 +202,15 @@ def _answer(handed: handing_out.Handed, submission: Submission) -> LaunchAnswer:
         outputs_url=submission.outputs_url,
         assignments_url=submission.assignments_url,
         wrapper=(submission.folder / "job.sh").read_text("utf-8") if tarball is not None else None,
-        bundle=None
-        if tarball is None or content is None
-        else BundleAnswer(name=tarball.name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest()),
+        bundle=None if tarball is None else _bundle(tarball),
         launcher=handed.settings.model_dump(mode="json", include=_FOR_THE_HOST),
     )
+
+
+def _bundle(tarball: Path) -> BundleAnswer:
+    with tarball.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return BundleAnswer(name=tarball.name, size_bytes=tarball.stat().st_size, sha256=digest)
 
 
 def _job(job: Job) -> JobAnswer:

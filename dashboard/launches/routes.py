@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from campaign.ledger.launches import progress
-from campaign.poms.client import PomsClient
+from campaign.poms import pages
 from campaign.poms.rendering import poms_settings
 from dashboard import rendering
 from dune_prompt.errors import ConfigError
@@ -39,5 +37,4 @@ def _pages(site: Site, tasks: list[int]) -> dict[int, str]:
         settings = poms_settings(site)
     except ConfigError:
         return {}
-    with closing(PomsClient.of(settings)) as client:
-        return {task: client.submission_page(task) for task in tasks if task}
+    return {task: pages.submission(str(settings.url), settings.group, settings.poms_role, task) for task in tasks if task}

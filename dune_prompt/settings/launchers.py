@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, HttpUrl
+from pydantic import Field, HttpUrl, field_validator
 
 from dune_prompt.settings.paths import FilePath
 from dune_prompt.settings.units import DurationS
@@ -84,7 +84,7 @@ class PomsLauncherSettings(JobsubLauncherSettings):
     url: HttpUrl = Field(description="address of the POMS server, without `/poms`")
     poms_role: Literal["production", "analysis"] = Field("production", description="role the campaign belongs to")
     login: PomsLoginSettings = Field(description="the launch host")
-    every: DurationS = Field(300.0, ge=60, description="time between two launches of the first stage; whole minutes")
+    every: DurationS = Field(300.0, description="time between two launches of the first stage: 1 to 59 minutes, or 1 to 23 whole hours")
     proxy: FilePath | None = Field(None, description="X.509 proxy for POMS; default: X509_USER_PROXY, or /tmp/x509up_u<uid>")
     bearer_file: FilePath | None = Field(None, description="bearer token file for POMS, in place of the proxy")
     ca: FilePath | None = Field(
@@ -92,6 +92,15 @@ class PomsLauncherSettings(JobsubLauncherSettings):
     )
     retake_after: DurationS = Field(900.0, gt=0, description="a launch that named no job id for so long is completed by the next one")
     queue_wait: DurationS = Field(6 * 3600.0, gt=0, description="a job that has not begun after this time, and is not seen, is lost")
+
+    @field_validator("every")
+    @classmethod
+    def _in_cron(cls, every: float) -> float:
+        """POMS keeps one line of a crontab for each stage."""
+        minutes, hours = every / 60, every / 3600
+        if not (minutes.is_integer() and 1 <= minutes <= 59) and not (hours.is_integer() and 1 <= hours <= 23):
+            raise ValueError("POMS launches every 1 to 59 minutes, or every 1 to 23 whole hours")
+        return every
 
 
 LauncherSettings = Annotated[

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,19 @@ def unpacked(bundle: Path, folder: Path) -> Path:
 def names_in(bundle: Path) -> set[str]:
     with tarfile.open(bundle) as archive:
         return set(archive.getnames())
+
+
+def test_threads_that_build_at_once_get_the_same_bundle(tmp_path: Path) -> None:
+    file = campaign_in(tmp_path)
+    gate = threading.Barrier(6)
+
+    def one(_: int) -> Path:
+        gate.wait()
+        return build(tmp_path / "bundles", file)
+
+    with ThreadPoolExecutor(6) as threads:
+        assert len(set(threads.map(one, range(6)))) == 1
+    assert not list((tmp_path / "bundles").glob("*.tmp"))
 
 
 def test_from_two_folders_comes_the_same_file_byte_for_byte(tmp_path: Path) -> None:

@@ -57,28 +57,26 @@ def status(site_path: Path, as_json: bool, run: int | None, parked: bool, poms: 
 
 def _launches(site: Site, connection: Connection) -> list[dict[str, Any]]:
     """The launches of POMS, newest first, each with its page there."""
-    from contextlib import closing
-
     from campaign.ledger.launches import progress
-    from campaign.poms.client import PomsClient
+    from campaign.poms import pages
     from campaign.poms.rendering import poms_settings
 
-    with closing(PomsClient.of(poms_settings(site))) as client:
-        return [
-            {
-                "task": item.launch.task_id or None,
-                "campaign": item.launch.poms_campaign_id,
-                "stage": item.launch.stage_id,
-                "step": item.launch.step,
-                "slice": item.launch.slice_id,
-                "job": item.launch.handle,
-                "done": item.done,
-                "open": item.open,
-                "of": item.tasks,
-                "page": client.submission_page(item.launch.task_id) if item.launch.task_id else None,
-            }
-            for item in progress(connection, limit=50)
-        ]
+    poms = poms_settings(site)
+    return [
+        {
+            "task": item.launch.task_id or None,
+            "campaign": item.launch.poms_campaign_id,
+            "stage": item.launch.stage_id,
+            "step": item.launch.step,
+            "slice": item.launch.slice_id,
+            "job": item.launch.handle,
+            "done": item.done,
+            "open": item.open,
+            "of": item.tasks,
+            "page": pages.submission(str(poms.url), poms.group, poms.poms_role, item.launch.task_id) if item.launch.task_id else None,
+        }
+        for item in progress(connection, limit=50)
+    ]
 
 
 def _say_why(url: str, as_json: bool) -> None:

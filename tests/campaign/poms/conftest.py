@@ -1,4 +1,4 @@
-"""A whole installation under POMS: daemon and service as processes, jobs through the jobsub double on a real pool."""
+"""The double of the POMS server; and a whole installation under it: daemon and service as processes, jobs through jobsub on a real pool."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ import pytest
 import requests
 
 from benchmarks.installation import Pipeline
+from campaign.poms.client import PomsClient
 from campaign.service.tokens import operator_token
 from tests.servers.htcondor import Pool
 from tests.servers.jobsub import Jobsub
+from tests.servers.poms import Poms
 
 SITE = """
 site: test
@@ -132,3 +134,16 @@ def grids(tmp_path: Path, pool: Pool) -> Iterator[Callable[..., Grid]]:
     yield make
     for grid in made:
         grid.close()
+
+
+@pytest.fixture
+def poms(tmp_path: Path) -> Iterator[Poms]:
+    with Poms(tmp_path / "poms") as server:
+        yield server
+
+
+@pytest.fixture
+def client(poms: Poms) -> Iterator[PomsClient]:
+    client = PomsClient(poms.url, "dune", "production", proxy=None, bearer_file=None, ca=None)
+    yield client
+    client.close()

@@ -47,19 +47,6 @@ output_file_patterns = %
 
 
 @pytest.fixture
-def poms(tmp_path: Path) -> Iterator[Poms]:
-    with Poms(tmp_path / "poms") as poms:
-        yield poms
-
-
-@pytest.fixture
-def client(poms: Poms) -> Iterator[PomsClient]:
-    client = PomsClient(poms.url, "dune", "production", proxy=None, bearer_file=None, ca=None)
-    yield client
-    client.close()
-
-
-@pytest.fixture
 def token_file(tmp_path: Path) -> Path:
     path = tmp_path / "bearer"
     path.write_text(TOKEN + "\n")

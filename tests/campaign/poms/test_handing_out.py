@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from campaign.engine import Engine
 from campaign.engine.watch import job_of
+from campaign.inputs.places import Waiting
 from campaign.installation import open_installation
 from campaign.launchers.poms import PomsLauncher
 from campaign.launchers.protocol import Job, Seen
@@ -25,6 +26,7 @@ from campaign.poms.handing_out import Asked, Handed, hand_out, submitted
 from campaign.service.api import create_router
 from campaign.service.tokens import Tokens, operator_token
 from dune_prompt.errors import ConfigError
+from dune_prompt.records import read_json
 from dune_prompt.settings.launchers import PomsLauncherSettings
 
 SITE = """
@@ -73,6 +75,12 @@ class World:
     def attempts_of(self, handed: Handed) -> list[str]:
         assert handed.submission is not None, handed.reason
         return [job.attempt for job in handed.submission.jobs]
+
+    def jobs_in_flight(self) -> list[Job]:
+        with self.installation.store.read() as connection:
+            attempts = ledger_attempts.in_flight(connection)
+            tasks = ledger_tasks.by_ids(connection, {attempt.task_id for attempt in attempts})
+        return [job_of(self.installation, attempt, tasks[attempt.task_id]) for attempt in attempts]
 
     def states(self) -> list[str]:
         return sorted(self.house.states())
@@ -156,6 +164,27 @@ def test_jobs_that_no_launch_submits_go_to_the_next_launcher(world: World) -> No
     assert len(world.local.jobs) == 2
 
 
+def test_a_launch_whose_jobs_are_over_is_not_completed(world: World) -> None:
+    world.arrive(1)
+    world.ask(1)
+    world.now += 1801 + 900
+    world.engine.step(world.now)
+    assert world.ask(2).reason == "nothing waits"
+    with world.installation.store.read() as connection:
+        assert ledger_launches.half_done(connection, 1, "chain", world.now) is None
+
+
+def test_the_waiting_in_the_queue_counts_from_the_submission(world: World) -> None:
+    world.arrive(1)
+    left = world.attempts_of(world.ask(1))
+    world.now += 901
+    world.ask(2)
+    submitted(world.engine, "poms-dune-2", dict.fromkeys(left, "7.0@s"), world.now)
+    for before_s in (100, 30):  # a job that is gone is waited for a minute
+        world.engine.step(world.now + 6 * 3600 - before_s)
+    assert world.states() == ["submitted"]
+
+
 def test_without_launches_the_next_launcher_takes_over_and_a_launch_brings_poms_back(world: World) -> None:
     world.now += 1801
     world.arrive(2)
@@ -184,6 +213,17 @@ def test_overlapping_launches_never_get_a_file_twice(world: World) -> None:
     attempts = [attempt for found in slices for attempt in found]
     assert len(attempts) == len(set(attempts)) == 8
     assert world.states() == ["ready"] * 22 + ["submitting"] * 8
+
+
+def test_a_launch_whose_inputs_cannot_be_read_may_ask_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.arrive(1)
+    places = world.engine.inputs.places
+    monkeypatch.setattr(world.engine.inputs, "places", lambda _, tasks, __: {task.id: Waiting("it is on its way", 5.0) for task in tasks})
+    assert world.ask(1).reason == "no input can be read now"
+    monkeypatch.setattr(world.engine.inputs, "places", places)
+    assert world.ask(1).reason == "nothing waits"
+    world.now += 6
+    assert world.ask(1).reason == "1 jobs"
 
 
 def test_another_site_is_refused(world: World) -> None:
@@ -238,7 +278,7 @@ def test_a_launch_is_over_when_its_tasks_are(world: World, monkeypatch: pytest.M
             return list(ledger_launches.untold(connection))
 
     assert untold() == []
-    for job in jobs_in_flight(world):
+    for job in world.jobs_in_flight():
         world.local.jobs[job.attempt] = job
         monkeypatch.chdir(job.job_dir)  # a job leaves its report where it was started
         world.local.finish(job.attempt)
@@ -251,13 +291,6 @@ def test_a_launch_is_over_when_its_tasks_are(world: World, monkeypatch: pytest.M
     assert world.states() == ["done"] * 2
     (over,) = untold()
     assert (over.launch.task_id, over.tasks, over.done, over.over) == (1, 2, 2, True)
-
-
-def jobs_in_flight(world: World) -> list[Job]:
-    with world.installation.store.read() as connection:
-        attempts = ledger_attempts.in_flight(connection)
-        tasks = ledger_tasks.by_ids(connection, {attempt.task_id for attempt in attempts})
-    return [job_of(world.installation, attempt, tasks[attempt.task_id]) for attempt in attempts]
 
 
 # --- over HTTP
@@ -302,6 +335,33 @@ def test_launches_need_the_operators_token(world: World, client: TestClient) -> 
     assert world.states() == ["ready"]
 
 
+def test_a_job_elsewhere_reports_with_its_own_token(world: World, client: TestClient) -> None:
+    world.arrive(2)
+    world.ask(1)
+    one, other = (read_json(job.assignment) for job in world.jobs_in_flight())
+    mine = {"Authorization": f"Bearer {one['token']}"}
+    heartbeat = f"/api/v1/attempts/{one['attempt']}/heartbeat"
+    assert client.post(heartbeat, json={"host": "wn1"}, headers=mine).status_code == 200
+    assert client.post(f"/api/v1/attempts/{other['attempt']}/heartbeat", json={}, headers=mine).status_code == 403
+    assert client.post("/api/v1/commands/step", json={}, headers=mine).status_code == 403
+    assert client.post("/api/v1/launches", json=BODY, headers=mine).status_code == 403
+    report = {key: one[key] for key in ("attempt", "task", "campaign", "version")} | {"schema": 1, "host": "wn1"}
+    failed = {"name": "nf_sp", "state": "failed", "error_class": "payload", "message": "boom", "started": 1, "ended": 2, "cpu_s": 1}
+    report["stages"] = [failed | {"rss_bytes": 1, "outputs": [], "metrics": {}}]
+    where = f"/api/v1/attempts/{one['attempt']}/report"
+    assert client.put(where, json={"schema": 1}, headers=mine).status_code == 422
+    assert client.put(where, content=b"nonsense", headers=mine).status_code == 422
+    assert client.put(where, json=report | {"attempt": other["attempt"]}, headers=mine).status_code == 422
+    assert client.put(where, json=report, headers=mine).status_code == 200
+    world.engine.step(time.time())
+    states = {task.input_did: str(task.state) for task in world.house.tasks()}
+    assert states[one["raw"]["did"]] == "waiting_retry"
+    # Its attempt is over: its job is told so, and may do nothing else.
+    assert client.post(heartbeat, json={}, headers=mine).status_code == 410
+    assert client.put(where, json=report, headers=mine).status_code == 401
+    assert client.post(heartbeat, json={}, headers={"Authorization": "Bearer other"}).status_code == 401
+
+
 def test_errors_over_http_are_told_in_words(world: World, client: TestClient) -> None:
     assert client.post("/api/v1/launches", json=BODY | {"campaign": "x"}).status_code == 404
     refused = client.post("/api/v1/launches", json=BODY | {"site": "FNAL_GPGrid"})
@@ -314,6 +374,6 @@ def test_errors_over_http_are_told_in_words(world: World, client: TestClient) ->
 def test_jobs_are_given_up_when_no_launch_submits_them_for_long(world: World) -> None:
     world.arrive(1)
     world.ask(1)
-    (job,) = jobs_in_flight(world)
+    (job,) = world.jobs_in_flight()
     assert world.launcher.poll([job], world.now)[job.attempt].seen is Seen.WAITING
     assert world.launcher.poll([job], world.now + 2701)[job.attempt].seen is Seen.REFUSED

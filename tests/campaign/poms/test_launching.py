@@ -152,10 +152,18 @@ def test_an_engine_out_of_reach_is_a_failed_launch_that_poms_shows(host: Callabl
 def test_jobs_that_jobsub_does_not_take_fail_the_launch(host: Callable[..., Host], error: Exception) -> None:
     here = host()
     here.jobsub.error = error
-    with pytest.raises(type(error), match=f"{error} .what was begun is completed by the next launch"):
+    with pytest.raises(type(error), match=f"{error} .what was begun is completed by a later launch"):
         here.launch()
     assert here.poms.told == [(7, "7.0@dune-prompt.none", "LaunchFailed")]
     assert not any(call[0] == "submitted" for call in here.engine.calls)
+
+
+def test_a_full_disk_fails_the_launch_and_poms_is_told(host: Callable[..., Host]) -> None:
+    here = host()
+    (here.folder / "launches").write_text("in the way")
+    with pytest.raises(TransientError, match="what was begun is completed by a later launch"):
+        here.launch()
+    assert here.poms.told == [(7, "7.0@dune-prompt.none", "LaunchFailed")]
 
 
 def test_poms_out_of_reach_stops_nothing(host: Callable[..., Host]) -> None:

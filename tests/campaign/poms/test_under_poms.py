@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,6 @@ pytestmark = pytest.mark.needs("condor")
 BIN = Path(sys.executable).parent
 FILES = 3
 STAGES = ("nf_sp", "declare", "evaluate", "dqm_upload")
-
-
-@pytest.fixture
-def poms(tmp_path: Path) -> Iterator[Poms]:
-    with Poms(tmp_path / "poms") as server:
-        yield server
 
 
 def checked(grid: Any) -> str:

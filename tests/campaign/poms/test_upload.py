@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,19 +62,6 @@ def campaign(*stages: str, setup: str = SETUP, service: str = "https://prompt.ce
 def settings_for(url: str, **more: Any) -> PomsLauncherSettings:
     login = {"host": "dunegpvm16.fnal.gov", "token_file": "/home/dunepro/token", "setup": SETUP}
     return PomsLauncherSettings.model_validate({"kind": "poms", "url": url, "login": login} | more)
-
-
-@pytest.fixture
-def poms(tmp_path: Path) -> Iterator[Poms]:
-    with Poms(tmp_path / "poms") as poms:
-        yield poms
-
-
-@pytest.fixture
-def client(poms: Poms) -> Iterator[PomsClient]:
-    client = PomsClient(poms.url, "dune", "production", proxy=None, bearer_file=None, ca=None)
-    yield client
-    client.close()
 
 
 class Uploads:
