@@ -12,21 +12,21 @@ excluded later, waivers) are the ledger's; the engine hands out no such file eve
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import sqlalchemy as sa
 
 from campaign.definition import FINAL_STAGE, Campaign, CampaignFile
 from campaign.draining.agreement import Difference, compare, done_in
-from campaign.draining.sam_definition import SamDefinition
 from campaign.layout import CHAIN
 from campaign.ledger.tables import campaign_table, task_table
 from campaign.states import TaskState
 from declare_daemon.catalogs import Catalogs
 from declare_daemon.catalogs.metacat import MetacatCatalog
 from declare_daemon.catalogs.metacat_queries import undone_of, value
+from declare_daemon.catalogs.protocol import NamedQueries
 from declare_daemon.catalogs.sam import NAMES_IN_QUERY, SamCatalog
 from declare_daemon.catalogs.sam_dims import ANYWHERE, made, quoted, selection, undone
 from declare_daemon.catalogs.sam_metadata import APPLICATION, FIELDS, RUN_TYPE, parameter
@@ -43,6 +43,14 @@ _RUN_TYPE_OF = {"pdhd": RUN_TYPES["np04hd"], "pdvd": RUN_TYPES["np02vd"]}
 _KEY = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+", re.ASCII)
 _MADE = {"all": "made", "change": "renewed", "nothing": "as it was"}
 _FOUND = {"all": "missing", "change": "to be renewed", "nothing": "as it should be"}
+
+
+@dataclass(frozen=True, slots=True)
+class SamDefinition:
+    """A dataset definition of SAM: its name, and its query in SAM's language of dimensions."""
+
+    name: str
+    dimensions: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +208,14 @@ def upkeep(site: Site, file: CampaignFile, catalogs: Catalogs, *, change: bool =
         ConflictError: a name is taken by a definition that is not ours; nothing was changed.
         ConfigError: the site lists neither SAM nor MetaCat, or one of them takes no such definition.
     """
-    kept = _kept(site, file.settings, catalogs)
+    kept = list(_kept(site, file.settings, catalogs))
     if not kept:
         raise ConfigError(f"site {site.site}: catalogs: lists neither sam nor metacat, and only these keep definitions")
-    lacking = [item.missing() for item in kept]
-    files = [item.count() for item in kept]
+    lacking = [item.queries.missing(item.name, item.text, replace=True) for item in kept]
+    files = [item.catalog.count(item.text) for item in kept]
     if change:
         for item in kept:
-            item.write()
+            item.queries.define(item.name, item.text, replace=True)
     words = _MADE if change else _FOUND
     return [
         Row(item.catalog.name, item.name, item.text, words[missing], found)
@@ -215,83 +223,25 @@ def upkeep(site: Site, file: CampaignFile, catalogs: Catalogs, *, change: bool =
     ]
 
 
-class _Kept(Protocol):
-    """A text that a catalogue keeps under a name."""
-
-    @property
-    def catalog(self) -> SamCatalog | MetacatCatalog: ...
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def text(self) -> str: ...
-
-    def missing(self) -> str:
-        """What the catalogue lacks of it."""
-
-    def write(self) -> None:
-        """Have the catalogue know it."""
-
-    def count(self) -> int:
-        """How many files the text finds."""
-
-
 @dataclass(frozen=True, slots=True)
-class _InSam:
-    catalog: SamCatalog
-    definition: SamDefinition
+class _Kept:
+    """A query that a catalogue keeps under a name."""
 
-    @property
-    def name(self) -> str:
-        return self.definition.name
-
-    @property
-    def text(self) -> str:
-        return self.definition.dimensions
-
-    def missing(self) -> str:
-        return self.catalog.missing(self.name, self.text, replace=True)
-
-    def write(self) -> None:
-        self.catalog.define(self.name, self.text, replace=True)
-
-    def count(self) -> int:
-        return self.catalog.count(self.text)
+    catalog: SamCatalog | MetacatCatalog
+    queries: NamedQueries
+    name: str
+    text: str
 
 
-@dataclass(frozen=True, slots=True)
-class _InMetacat:
-    catalog: MetacatCatalog
-    query: NamedQuery
-
-    @property
-    def name(self) -> str:
-        return f"{self.query.namespace}:{self.query.name}"
-
-    @property
-    def text(self) -> str:
-        return self.query.text
-
-    def missing(self) -> str:
-        return self.catalog.missing(self.query.namespace, self.query.name, self.text, replace=True)
-
-    def write(self) -> None:
-        self.catalog.name_query(self.query.namespace, self.query.name, self.text, replace=True)
-
-    def count(self) -> int:
-        return self.catalog.count(self.text)
-
-
-def _kept(site: Site, settings: Campaign, catalogs: Catalogs) -> list[_Kept]:
-    kept: list[_Kept] = []
+def _kept(site: Site, settings: Campaign, catalogs: Catalogs) -> Iterator[_Kept]:
     for catalog in catalogs.all:
         match catalog.metadata:
             case SamCatalog() as sam:
-                kept.append(_InSam(sam, open_inputs(site, settings)))
+                definition = open_inputs(site, settings)
+                yield _Kept(sam, sam.definitions, definition.name, definition.dimensions)
             case MetacatCatalog() as metacat:
-                kept.append(_InMetacat(metacat, open_query(site, settings)))
-    return kept
+                query = open_query(site, settings)
+                yield _Kept(metacat, metacat.named_queries, f"{query.namespace}:{query.name}", query.text)
 
 
 # -- what dependent stages of POMS get -----------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def define(installation: Installation, launch: Launch) -> str | None:
     try:
         sam = sam_of(catalogs)
         assert sam is not None  # noqa: S101 - the site lists it
-        sam.define(definition.name, definition.dimensions, replace=True)
+        sam.definitions.define(definition.name, definition.dimensions, replace=True)
     finally:
         catalogs.close()
     return definition.name

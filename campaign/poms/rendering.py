@@ -6,7 +6,6 @@ What POMS pastes into shell commands, it pastes as it is: only what no shell wou
 from __future__ import annotations
 
 import json
-import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,7 +89,7 @@ def render_set(site: Site, settings: PomsLauncherSettings, file: CampaignFile) -
         "stages": stages,
         "definition": definition,
         "query": open_query(site, campaign),
-        "every_min": math.ceil(settings.every / 60),
+        "every_min": round(settings.every / 60),
         "test_command": " ".join(key + value for key, value in TEST_PARAMETERS),
     }
     files = {

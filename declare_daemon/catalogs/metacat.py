@@ -16,12 +16,13 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 
 from declare_daemon.catalogs import metacat_queries as mql
-from declare_daemon.catalogs.metacat_answers import GarbledError, Refusal, plain
+from declare_daemon.catalogs.metacat_answers import GarbledError, Refusal, no_namespace, plain
+from declare_daemon.catalogs.metacat_named_queries import MetacatNamedQueries
 from declare_daemon.catalogs.metacat_queries import CAMPAIGN_KEYS, STAGE_KEY, VERSION_KEY, Mark
 from declare_daemon.catalogs.protocol import (
     AS_CONFIGURED,
@@ -45,11 +46,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-# What a catalogue lacks of something that has a name: all of it, what it says, or nothing.
-Missing = Literal["all", "change", "nothing"]
-
 UNKNOWN_PARENT = "Can not get file id for parent: "
-NO_QUERY = "Query not found"
 NAME_OF_TRIAL = "dune-prompt-check"
 # Between our clock and the server's, and between a file's time and the commit of its transaction.
 MARGIN_S = 900.0
@@ -62,6 +59,7 @@ class MetacatCatalog:
 
     def __init__(self, client: MetacatClient) -> None:
         self._client = client
+        self.named_queries = MetacatNamedQueries(client, self._asking)
 
     @classmethod
     def open(cls, settings: MetacatSettings) -> MetacatCatalog:
@@ -93,7 +91,7 @@ class MetacatCatalog:
                 self._client.create_dataset(did)
             except Refusal as refusal:
                 if refusal.is_missing_namespace:
-                    raise ConfigError(f"metacat: {_no_namespace(namespace)}, for the dataset {did}") from None
+                    raise ConfigError(f"metacat: {no_namespace(namespace)}, for the dataset {did}") from None
                 if refusal.status != 409:
                     raise
 
@@ -188,6 +186,11 @@ class MetacatCatalog:
         wanted = {"with_metadata": with_metadata, "with_provenance": with_provenance}
         return [item for part in _parts(specs) for item in _list(self._client.get_files(part, **wanted))]
 
+    def count(self, query: str) -> int:
+        """How many files a query finds."""
+        with self._asking("count the files of a query"):
+            return int(_list(self._client.query(query, summary="count"))[0]["count"])
+
     def confirm(self, dids: Sequence[str]) -> None:
         for part in _parts(dids):
             with self._asking(f"confirm {len(part)} files", writing=True):
@@ -260,7 +263,7 @@ class MetacatCatalog:
         if refusal.is_missing_dataset:
             return TransientError(f"metacat: dataset {dataset} is missing")
         if refusal.is_missing_namespace:
-            return ConfigError(f"metacat: {_no_namespace(split_did(dataset)[0])}")
+            return ConfigError(f"metacat: {no_namespace(split_did(dataset)[0])}")
         return None
 
     def _taken_id(self, records: list[FileRecord]) -> ConflictError | None:
@@ -286,77 +289,9 @@ class MetacatCatalog:
         if message.startswith("Permission"):
             return ConfigError(f"metacat: {self._client.user} may not declare {record.did}: {message}")
         if message.startswith("Namespace"):
-            return ConfigError(f"metacat: {_no_namespace(record.namespace)}, for {record.did}")
+            return ConfigError(f"metacat: {no_namespace(record.namespace)}, for {record.did}")
         reasons = "; ".join(f"{reason.get('name')}: {reason.get('reason')}" for reason in error.get("metadata_errors") or [])
         return DataError(f"{record.did}: MetaCat refuses its metadata: {(reasons or message)[:300]}")
-
-    # -- named queries -------------------------------------------------------------------------------------------------
-
-    def named_query(self, namespace: str, name: str) -> str | None:
-        """The text of a named query, which others' queries can use as `files selected by namespace:name`; None if there is none."""
-        found = self._named_query(namespace, name)
-        return None if found is None else str(found["source"])
-
-    def missing(self, namespace: str, name: str, query: str, *, replace: bool = False) -> Missing:
-        """What MetaCat lacks of a named query; nothing is changed. With `replace`, one of ours may have another text.
-
-        Raises:
-            ConflictError: the name is taken by a query with another text, which is not ours or not to be replaced.
-        """
-        found = self._named_query(namespace, name)
-        if found is None:
-            return "all"
-        if found["source"] == query:
-            return "nothing"
-        with self._asking(f"log in to replace the query {namespace}:{name}", writing=True):
-            user = self._client.user
-        if replace and found.get("creator") == user:
-            return "change"
-        raise ConflictError(
-            f"metacat: the query {namespace}:{name} of {found.get('creator')} has another text: {plain(str(found['source']))!r}; "
-            f"wanted by {user}: {plain(query)!r}; have it renamed or removed"
-        )
-
-    def name_query(self, namespace: str, name: str, query: str, *, replace: bool = False) -> Missing:
-        """Have MetaCat know `query` by `namespace:name`; what it lacked of that. Repeating it changes nothing.
-
-        Raises:
-            ConflictError: as `missing` says.
-            ConfigError: we may not write into the namespace, or there is none.
-        """
-        missing = self.missing(namespace, name, query, replace=replace)
-        if missing == "nothing":
-            return missing
-        with self._asking(f"name the query {namespace}:{name}", writing=True):
-            try:
-                self._client.create_named_query(namespace, name, query, update=missing == "change")
-            except Refusal as refusal:
-                if refusal.is_missing_namespace:
-                    raise ConfigError(f"metacat: {_no_namespace(namespace)}, for the query {name}") from None
-                # Somebody was faster, maybe ourselves whose answer was lost.
-                if refusal.status != 409:
-                    raise
-        if self.missing(namespace, name, query) != "nothing":
-            raise TransientError(f"metacat: accepted the query {namespace}:{name} but does not show it")
-        return missing
-
-    def count(self, query: str) -> int:
-        """How many files a query finds."""
-        with self._asking("count the files of a query"):
-            return int(_list(self._client.query(query, summary="count"))[0]["count"])
-
-    def _named_query(self, namespace: str, name: str) -> Any:
-        did = mql.name(f"{namespace}:{name}")
-        with self._asking(f"show the query {did}"):
-            try:
-                found = self._client.get_named_query(namespace, name)
-            except Refusal as refusal:
-                if (refusal.status, refusal.text) != (404, NO_QUERY):
-                    raise
-                return None
-            if found is not None and not isinstance(found["source"], str):
-                raise TypeError("a query has a text")
-            return found
 
     # -- checking ------------------------------------------------------------------------------------------------------
 
@@ -377,7 +312,7 @@ class MetacatCatalog:
             with self._asking(f"declare {data_tier} in {namespace}"):
                 found = _list(self._client.get_namespaces([namespace]))
                 if not found:
-                    return Finding(what, False, _no_namespace(namespace))
+                    return Finding(what, False, no_namespace(namespace))
                 owner = found[0].get("owner_user") or f"the role {found[0].get('owner_role')}"
                 return Finding(what, *self._try(namespace, data_tier), owner=owner)
         except DunePromptError as error:
@@ -503,7 +438,3 @@ def _did(item: Mapping[str, Any]) -> str:
 
 def _which(records: Sequence[FileRecord]) -> str:
     return records[0].did if len(records) == 1 else f"one of {len(records)} files from {records[0].did}"
-
-
-def _no_namespace(namespace: str) -> str:
-    return f"namespace {namespace} does not exist: who may (`metacat namespace create`) makes it, owned by us or by a role of ours"

@@ -41,3 +41,8 @@ def plain(text: str, *, end: bool = False) -> str:
     if len(text) <= MAX_TEXT:
         return text
     return f"…{text[-MAX_TEXT:]}" if end else f"{text[:MAX_TEXT]}…"
+
+
+def no_namespace(namespace: str) -> str:
+    """What is to be done about a namespace that is not there."""
+    return f"namespace {namespace} does not exist: who may (`metacat namespace create`) makes it, owned by us or by a role of ours"

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from dune_prompt.records import FileRecord, MadeBy
 
@@ -23,6 +23,9 @@ BATCH = 500
 
 # The key and its values that tell whether the copy of a derived file has been verified; production queries ask for the second.
 OUTPUT_STATUS, RECORDED, CONFIRMED = "dune.output_status", "recorded", "confirmed"
+
+# What a catalogue lacks of a query under a name: all of it, another text, or nothing.
+Missing = Literal["all", "change", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +265,25 @@ class ReplicaCatalog(Catalog, Protocol):
 
     def recalled(self, recall: Recall) -> RuleState | None:
         """How far a recall is; None if there is no rule for it (any more)."""
+
+
+class NamedQueries(Protocol):
+    """Queries that a catalogue keeps under names, for others to use. Only ours are ever replaced."""
+
+    def missing(self, name: str, text: str, *, replace: bool = False) -> Missing:
+        """What the catalogue lacks of a query; nothing is changed. With `replace`, one of ours may have another text.
+
+        Raises:
+            ConflictError: the name is taken by a query with another text, which is not ours or not to be replaced.
+        """
+
+    def define(self, name: str, text: str, *, replace: bool = False) -> Missing:
+        """Have the catalogue know `text` by `name`; what it lacked of that. Repeating it changes nothing.
+
+        Raises:
+            ConflictError: as `missing` says.
+            ConfigError: the catalogue takes no such query or no such name.
+        """
 
 
 @dataclass(frozen=True, slots=True)

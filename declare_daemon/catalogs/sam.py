@@ -9,8 +9,6 @@ What of it differs from the other catalogues:
 * Of a retired file it is told by `retired_date` in the metadata, or not at all: then it is unknown here, and declaring it again either is
   refused as taken (`ConflictError`) or makes a new file of that name.
 * A location is a folder with a prefix that names the storage (`cern-eos:/eos/…`).
-* A query can have a name, a dataset definition, of which POMS is told. SAM never changes the query of a name, and keeps what a project has
-  used: a definition is replaced by giving its name to a new one, and another name to the old one.
 """
 
 from __future__ import annotations
@@ -19,13 +17,12 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from declare_daemon.catalogs.http import Refusal, shortened
+from declare_daemon.catalogs.http import Refusal
 from declare_daemon.catalogs.protocol import (
     AS_CONFIGURED,
     BATCH,
@@ -45,6 +42,7 @@ from declare_daemon.catalogs.protocol import (
 )
 from declare_daemon.catalogs.sam_check import findings
 from declare_daemon.catalogs.sam_clients import Form, SamClient, open_client
+from declare_daemon.catalogs.sam_definitions import SamDefinitions
 from declare_daemon.catalogs.sam_dims import ANYWHERE, in_dataset, made, quoted, selection, undone
 from declare_daemon.catalogs.sam_metadata import (
     DATASET,
@@ -65,12 +63,6 @@ from dune_prompt.settings.paths import XROOTD
 # File names in one query: SAM's parser takes longer and longer with each.
 NAMES_IN_QUERY = 100
 
-# How the description of a definition begins that is ours to replace.
-OURS = "dune-prompt:"
-
-# What a catalogue lacks of something that has a name: all of it, what it says, or nothing.
-Missing = Literal["all", "change", "nothing"]
-
 # Storages whose files have to be staged first.
 TAPE_PREFIXES = frozenset({"enstore", "castor", "cta", "tape"})
 
@@ -89,6 +81,7 @@ class SamCatalog:
 
     def __init__(self, client: SamClient, settings: SamSettings) -> None:
         self._client, self._settings = client, settings
+        self.definitions = SamDefinitions(client, self.count)
         self._threads = ThreadPoolExecutor(settings.connections, "sam")
 
     @classmethod
@@ -253,73 +246,6 @@ class SamCatalog:
         namespace = split_did(dataset)[0]
         names = self._query(f"{in_dataset(dataset)} {ANYWHERE}")
         return {f"{namespace}:{form['file_name']}": form for form in self._named(names, locations=locations)}
-
-    # -- dataset definitions -------------------------------------------------------------------------------------------
-
-    def definition(self, name: str) -> str | None:
-        """The dimensions of a dataset definition; None if there is none of this name."""
-        form = self._described(name)
-        return None if form is None else str(form["dimensions"])
-
-    def missing(self, name: str, dimensions: str, *, replace: bool = False) -> Missing:
-        """What SAM lacks of a definition; nothing is changed. With `replace`, one of ours may have other dimensions.
-
-        Raises:
-            ConflictError: the name is taken by a definition with other dimensions, which is not ours or not to be replaced.
-        """
-        form = self._described(name)
-        if form is None:
-            return "all"
-        if _one_line(form["dimensions"]) == _one_line(dimensions):
-            return "nothing"
-        whose = "ours" if str(form.get("description") or "").startswith(OURS) else f"{form.get('username') or 'somebody'}'s"
-        if replace and whose == "ours":
-            return "change"
-        raise ConflictError(
-            f"SAM: definition {name} is {whose} and has other dimensions: {shortened(form['dimensions'])!r}; "
-            f"wanted: {shortened(dimensions)!r}; have it renamed (`samweb modify-definition --defname=… {name}`)"
-        )
-
-    def define(self, name: str, dimensions: str, *, replace: bool = False) -> Missing:
-        """Have SAM know `dimensions` by `name`; what it lacked of that. Repeating it changes nothing.
-
-        With `replace` a definition of ours that has other dimensions is renamed `<name>_until_<time>` first, as POMS and projects that
-        have used it refer to it still.
-
-        Raises:
-            ConflictError: as `missing` says.
-            ConfigError: SAM does not understand the dimensions (then nothing was changed), or takes no such name.
-        """
-        missing = self.missing(name, dimensions, replace=replace)
-        if missing == "nothing":
-            return missing
-        self.count(dimensions)
-        if missing == "change":
-            self._rename(name)
-        try:
-            self._client.define(name, dimensions, f"{OURS} {name}")
-        except Refusal as refusal:
-            # A name that is taken may have been taken by ourselves, a moment ago.
-            if refusal.status != 409:
-                raise ConfigError(f"SAM: takes no definition {name}: {refusal}") from None
-        if self.missing(name, dimensions) != "nothing":
-            raise TransientError(f"SAM: accepted the definition {name} but does not show it")
-        return missing
-
-    def _rename(self, name: str) -> None:
-        old = f"{name}_until_{datetime.now(UTC):%Y%m%dT%H%M%S}"
-        try:
-            self._client.rename_definition(name, old)
-        except Refusal as refusal:
-            raise TransientError(f"SAM: renaming the definition {name} {old}: {refusal}") from None
-
-    def _described(self, name: str) -> Form | None:
-        try:
-            return self._client.definition(name)
-        except Refusal as refusal:
-            if refusal.status == 404:
-                return None
-            raise ConfigError(f"SAM: does not describe the definition {name}: {refusal}") from None
 
     def retire(self, dids: Sequence[str]) -> None:
         living = [str(form["file_name"]) for form in self._forms(dids).values() if not is_retired(form)]
@@ -486,11 +412,6 @@ def _declared_at(form: Form) -> float | None:
         return seconds(form["create_date"], "SAM")
     except (DataError, KeyError):
         return None
-
-
-def _one_line(text: object) -> str:
-    """Dimensions without the line breaks and blanks that make no difference in them."""
-    return " ".join(str(text).split())
 
 
 def _did(form: Form, otherwise: str) -> str:

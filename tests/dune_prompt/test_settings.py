@@ -133,3 +133,20 @@ def test_a_number_without_a_unit_is_refused() -> None:
         parse_duration(24)
     with pytest.raises(ValueError, match="between"):
         parse_fraction("120%")
+
+
+@pytest.mark.parametrize(
+    ("every", "kept"), [("1min", True), ("59min", True), ("23h", True), ("30s", False), ("90s", False), ("90min", False), ("1d", False)]
+)
+def test_poms_launches_as_often_as_its_cron_can(tmp_path: Path, every: str, kept: bool) -> None:
+    path = tmp_path / "site.yaml"
+    login = "{host: dunegpvm16.fnal.gov, token_file: /t}"
+    path.write_text(
+        "site: s\nbuffer: {path: b}\nstreams: [{name: physics, pattern: '*'}]\n"
+        f"launchers: [{{kind: poms, url: 'https://poms.example', login: {login}, every: {every}}}]\n"
+    )
+    if kept:
+        load_site(path)
+    else:
+        with pytest.raises(ConfigError, match="every 1 to 59 minutes, or every 1 to 23 whole hours"):
+            load_site(path)

@@ -14,10 +14,9 @@ import requests
 
 from campaign.definition import Campaign, CampaignFile
 from campaign.draining.agreement import Difference
-from campaign.draining.sam_definition import SamDefinition
 from campaign.ledger import tasks as ledger_tasks
 from campaign.ledger.tasks import NewTask
-from campaign.poms.definitions import agreement, definition_name, depends_definition, open_inputs, open_query, sam_of, upkeep
+from campaign.poms.definitions import SamDefinition, agreement, definition_name, depends_definition, open_inputs, open_query, sam_of, upkeep
 from campaign.states import TaskState
 from declare_daemon.catalogs import Catalogs, OpenCatalog
 from declare_daemon.catalogs.metacat import MetacatCatalog
@@ -69,6 +68,26 @@ def child(of: FileRecord, made_by: MadeBy = MADE_BY) -> FileRecord:
     given |= {f"core.application.{part}": value for part, value in application.items()} | {"dune.campaign": made_by.campaign}
     namespace = DERIVED if of.namespace == NAMESPACE else of.namespace
     return FileRecord(namespace, f"{of.name}_{made_by.stage}_{made_by.version}", 10, "00000002", given, (of.did,))
+
+
+def one_of_each_run(namespace: str = NAMESPACE) -> dict[int, FileRecord]:
+    """A raw file of each of three runs, which differ in their metadata; `COVERED` says which of them a version covers."""
+    cosmics: dict[str, Any] = {"core.data_stream": "cosmics", "dune.daq_test": False}
+    metadata: dict[int, dict[str, Any]] = {28049: {}, 28050: cosmics, 28051: {"beam.momentum": 1}}
+    return {run: raw(run=run, namespace=namespace, **given) for run, given in metadata.items()}
+
+
+# `inputs` of a version, and the runs it covers then.
+COVERED: list[tuple[dict[str, Any], list[int]]] = [
+    ({}, [28049, 28050, 28051]),
+    ({"from_run": 28050}, [28050, 28051]),
+    ({"to_run": 28050}, [28049, 28050]),
+    ({"exclude_runs": [28049, 28051]}, [28050]),
+    ({"where": {"core.data_stream": "cosmics"}}, [28050]),
+    ({"where": {"beam.momentum": 1}}, [28051]),
+    ({"where": {"dune.daq_test": True}}, []),
+    ({"where": {"dune.daq_test": False}}, [28049, 28050, 28051]),
+]
 
 
 @pytest.fixture
@@ -199,24 +218,18 @@ def test_a_retired_child_opens_its_input_again(site: Site, sam: SamCatalog, both
 @pytest.mark.parametrize(
     ("inputs", "runs"),
     [
-        ({}, [28049, 28050, 28051]),
-        ({"from_run": 28050}, [28050, 28051]),
-        ({"to_run": 28050}, [28049, 28050]),
-        ({"exclude_runs": [28049, 28051]}, [28050]),
-        ({"where": {"core.data_stream": "cosmics"}}, [28050]),
-        ({"where": {"beam.momentum": 1}}, [28051]),
-        ({"where": {"dune.daq_test": True}}, []),
+        *COVERED,
         ({"datasets": ["hd-protodune:hd-protodune_28050", "hd-protodune:hd-protodune_28051"]}, [28050, 28051]),
         ({"datasets": ["hd-protodune:hd-protodune_*"], "to_run": 28049}, [28049]),
     ],
 )
 def test_only_what_the_version_covers_is_listed(site: Site, sam: SamCatalog, inputs: dict[str, Any], runs: list[int]) -> None:
-    given: dict[int, dict[str, Any]] = {28050: {"core.data_stream": "cosmics"}, 28051: {"beam.momentum": 1}}
-    for run in (28049, 28050, 28051):
-        sam.declare([raw(run=run, **given.get(run, {}))], f"{NAMESPACE}:{NAMESPACE}_{run}")
+    files = one_of_each_run()
+    for run, file in files.items():
+        sam.declare([file], f"{NAMESPACE}:{NAMESPACE}_{run}")
     definition = open_inputs(site, settings(inputs))
-    sam.define(definition.name, definition.dimensions)
-    assert listed(sam, definition) == [raw(run=run).name for run in runs]
+    sam.definitions.define(definition.name, definition.dimensions)
+    assert listed(sam, definition) == [files[run].name for run in runs]
 
 
 def test_files_of_other_streams_are_not_listed(site: Site, sam: SamCatalog) -> None:
@@ -263,7 +276,7 @@ def test_other_inputs_of_the_version_renew_both(site: Site, sam: SamCatalog, que
     upkeep(site, file_of(settings()), both)
     changed = settings({"from_run": 28050})
     assert [row.state for row in upkeep(site, file_of(changed), both)] == ["renewed", "renewed"]
-    assert sam.definition(definition_name(changed)) == open_inputs(site, changed).dimensions
+    assert sam.definitions.text(definition_name(changed)) == open_inputs(site, changed).dimensions
     assert queries.queries[DERIVED, definition_name(changed)]["source"] == open_query(site, changed).text
 
 
@@ -306,18 +319,18 @@ def test_a_site_without_these_catalogues_has_nothing_to_keep(site: Site) -> None
 def test_a_query_of_somebody_else_is_never_replaced(queries: QueriesInMemory, metacat: MetacatCatalog) -> None:
     queries.queries[DERIVED, "open"] = {"source": "files", "creator": "schellma"}
     with pytest.raises(ConflictError, match="of schellma has another text"):
-        metacat.name_query(DERIVED, "open", "files from a:b", replace=True)
-    assert metacat.name_query(DERIVED, "open", "files") == "nothing"
+        metacat.named_queries.define(f"{DERIVED}:open", "files from a:b", replace=True)
+    assert metacat.named_queries.define(f"{DERIVED}:open", "files") == "nothing"
     assert queries.writes == 0
 
 
 def test_our_query_is_replaced_only_when_that_is_asked_for(metacat: MetacatCatalog) -> None:
-    assert metacat.named_query(DERIVED, "open") is None
-    metacat.name_query(DERIVED, "open", "files from a:b")
+    assert metacat.named_queries.text(f"{DERIVED}:open") is None
+    metacat.named_queries.define(f"{DERIVED}:open", "files from a:b")
     with pytest.raises(ConflictError):
-        metacat.name_query(DERIVED, "open", "files from a:c")
-    assert metacat.name_query(DERIVED, "open", "files from a:c", replace=True) == "change"
-    assert metacat.named_query(DERIVED, "open") == "files from a:c"
+        metacat.named_queries.define(f"{DERIVED}:open", "files from a:c")
+    assert metacat.named_queries.define(f"{DERIVED}:open", "files from a:c", replace=True) == "change"
+    assert metacat.named_queries.text(f"{DERIVED}:open") == "files from a:c"
 
 
 def test_a_query_named_by_ourselves_meanwhile_is_no_conflict(
@@ -330,12 +343,12 @@ def test_a_query_named_by_ourselves_meanwhile_is_no_conflict(
         create(*arguments, **options)
 
     monkeypatch.setattr(queries, "create_named_query", twice)
-    assert metacat.name_query(DERIVED, "open", "files") == "all"
+    assert metacat.named_queries.define(f"{DERIVED}:open", "files") == "all"
 
 
 def test_a_query_in_a_namespace_that_is_not_there_is_a_wrong_setting(metacat: MetacatCatalog) -> None:
     with pytest.raises(ConfigError, match="namespace nowhere does not exist"):
-        metacat.name_query("nowhere", "open", "files")
+        metacat.named_queries.define("nowhere:open", "files")
 
 
 @pytest.mark.parametrize("answer", [{}, {"source": None}, [], None])
@@ -344,30 +357,17 @@ def test_a_query_without_a_text_is_an_outage_or_none(
 ) -> None:
     monkeypatch.setattr(queries, "get_named_query", lambda *_: answer)
     if answer is None:
-        assert metacat.named_query(DERIVED, "open") is None
+        assert metacat.named_queries.text(f"{DERIVED}:open") is None
     else:
         with pytest.raises(TransientError, match="no clear answer"):
-            metacat.named_query(DERIVED, "open")
+            metacat.named_queries.text(f"{DERIVED}:open")
 
 
-@pytest.mark.parametrize(
-    ("inputs", "runs"),
-    [
-        ({}, [28049, 28050, 28051]),
-        ({"from_run": 28050}, [28050, 28051]),
-        ({"to_run": 28050}, [28049, 28050]),
-        ({"exclude_runs": [28049, 28051]}, [28050]),
-        ({"where": {"core.data_stream": "cosmics"}}, [28050]),
-        ({"where": {"beam.momentum": 1}}, [28051]),
-        ({"where": {"dune.daq_test": True}}, []),
-        ({"where": {"dune.daq_test": False}}, [28049, 28050, 28051]),
-    ],
-)
+@pytest.mark.parametrize(("inputs", "runs"), COVERED)
 def test_the_query_drains_in_a_real_metacat_and_finds_what_the_version_covers(
     world: World, ns: str, catalog: MetacatCatalog, site: Site, inputs: dict[str, Any], runs: list[int]
 ) -> None:
-    given: dict[int, dict[str, Any]] = {28050: {"core.data_stream": "cosmics", "dune.daq_test": False}, 28051: {"beam.momentum": 1}}
-    files = {run: raw(run=run, namespace=ns, **given.get(run, {})) for run in (28049, 28050, 28051)}
+    files = one_of_each_run(ns)
     for run, file in files.items():
         world.server.add_dataset(f"{ns}:raw_{run}")
         catalog.declare([file], f"{ns}:raw_{run}")
@@ -395,7 +395,7 @@ def test_dependents_get_exactly_the_children_of_the_slice(sam: SamCatalog) -> No
     inputs = [raw(index) for index in range(6)]
     sam.declare(inputs, RAW_SET)
     definition = depends_definition(17, stage, [file.name for file in inputs[:4]])
-    sam.define(definition.name, definition.dimensions)
+    sam.definitions.define(definition.name, definition.dimensions)
     assert (definition.name, listed(sam, definition)) == ("poms_depends_17_1", [])
     wanted = [child(file, stage) for file in inputs[:3]]
     others = [child(inputs[0]), child(inputs[1], MadeBy("test-prompt", "v2", "nf_sp")), child(inputs[4], stage)]
@@ -417,7 +417,7 @@ def test_the_definition_of_a_large_slice_is_legal_and_finds_all(sam: SamCatalog,
     inputs = [raw(name=names[0]), raw(name=names[-1])][: min(number, 2)]
     sam.declare(inputs, RAW_SET)
     sam.declare([child(file) for file in inputs], DERIVED_SET)
-    sam.define(definition.name, definition.dimensions)
+    sam.definitions.define(definition.name, definition.dimensions)
     assert len(listed(sam, definition)) == len(inputs)
 
 
@@ -425,7 +425,7 @@ def test_a_launch_without_inputs_has_a_definition_that_finds_nothing(sam: SamCat
     sam.declare([raw()], RAW_SET)
     sam.declare([child(raw())], DERIVED_SET)
     definition = depends_definition(1, MADE_BY, [])
-    sam.define(definition.name, definition.dimensions)
+    sam.definitions.define(definition.name, definition.dimensions)
     assert listed(sam, definition) == []
 
 
@@ -534,7 +534,7 @@ def test_the_command_makes_and_shows_the_definitions(server: SamServer, sam: Sam
     code, out, _ = run("test-prompt", "--json")
     (row,) = json.loads(out)
     assert (code, row["state"], row["files"]) == (0, "made", 2)
-    assert sam.definition(row["name"]) == row["text"]
+    assert sam.definitions.text(row["name"]) == row["text"]
     assert row["text"] in run("test-prompt")[1]
     assert writes(server) == 1
 

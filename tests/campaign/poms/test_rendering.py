@@ -325,7 +325,7 @@ def sites(draw: st.DrawFn, /, **login: Any) -> Site:
                     "site": draw(st.none() | st.from_regex(r"[A-Za-z0-9_,-]{1,12}", fullmatch=True)),
                     "requirements": draw(st.none() | st.sampled_from(["Memory % 2 == 0", 'Arch == "X86_64" && Tag != "%(x)s"'])),
                     "managed_token": draw(st.booleans()),
-                    "every": f"{draw(st.integers(60, 10_000))}s",
+                    "every": draw(st.integers(1, 59).map("{}min".format) | st.integers(1, 23).map("{}h".format)),
                     "login": {
                         "host": f"{draw(st.from_regex(r'[A-Za-z0-9-]{0,5}', fullmatch=True))}{group}gpvm.fnal.gov",
                         "account": draw(st.from_regex(r"[a-z_][a-z0-9_-]{0,8}", fullmatch=True)),
