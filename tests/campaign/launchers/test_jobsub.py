@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from campaign.launchers import jobsub as module
-from campaign.launchers.jobsub import JobsubLauncher
+from campaign.launchers.jobsub import PAUSE_S, JobsubLauncher
 from campaign.launchers.protocol import Job, JobStatus, Seen, Submission
 from dune_prompt.errors import ConfigError, TransientError
 from dune_prompt.settings.launchers import JobsubLauncherSettings
@@ -279,11 +279,11 @@ def test_a_submit_that_outlived_its_engine_is_waited_for(world: World) -> None:
     process.kill()
     process.wait()
     world.jobsub.faults = {}
-    world.launcher.pause_s = 0.5
+    world.launcher.pause_s = PAUSE_S  # the real one: a busy queue takes its time with a job's files
     handles = world.submit(submission)
     assert len(handles) == 1
-    assert len(world.queued(submission)) == 1
-    assert len(world.jobsub.commands("jobsub_submit")) == 1
+    found = [(ad["ClusterId"], ad["JobStatus"], ad.get("HoldReason"), ad.get("RemoveReason")) for ad in world.queued(submission)]
+    assert len(found) == len(world.jobsub.commands("jobsub_submit")) == 1, found
 
 
 def orphan(folder: str, submission_folder: str, submission: str, attempt: str) -> None:
