@@ -225,7 +225,7 @@ def test_a_submission_that_will_never_be_taken_is_a_wrong_setting(world: World) 
 @pytest.mark.parametrize("how", ["kill", "fail"])
 def test_a_lost_answer_is_found_again(world: World, how: str) -> None:
     world.jobsub.faults = {"answer_lost": how}
-    world.launcher.pause_s = 0.3
+    world.launcher.pause_s = PAUSE_S
     submission = world.submission("true", jobs=2)
     handles = world.submit(submission)
     assert sorted(handles) == [job.attempt for job in submission.jobs]
@@ -234,7 +234,7 @@ def test_a_lost_answer_is_found_again(world: World, how: str) -> None:
 
 def test_a_submit_that_hangs_is_ended_and_what_it_submitted_is_found(world: World) -> None:
     world.jobsub.faults = {"answer_lost": "hang"}
-    world.launcher.pause_s, world.launcher.submit_s = 0.3, 5.0
+    world.launcher.pause_s, world.launcher.submit_s = PAUSE_S, 5.0
     submission = world.submission("true")
     assert list(world.submit(submission)) == [submission.jobs[0].attempt]
     world.jobsub.faults = {"hang": ["jobsub_submit"]}
