@@ -1,4 +1,4 @@
-"""The tables of the ledger: campaigns, tasks, attempts, what each stage committed, the counts of tasks by state, and what people asked for.
+"""The tables of the ledger: campaigns, tasks, attempts, what stages committed, counts of tasks by state, what people asked for, tokens.
 
 A task and all that is kept of it stay below a kilobyte: what can be derived from an attempt's id (its folders) or from times in the rows
 (the events of a task that went well) is not stored a second time.
@@ -12,8 +12,10 @@ from dune_prompt.store import metadata
 
 _id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _open = sa.text("done_at IS NULL")
+_is_done = sa.text("done_at IS NOT NULL")
 _in_flight = sa.text("ended_at IS NULL")
 _of_slice = sa.text("slice_id IS NOT NULL")
+_not_revoked = sa.text("revoked_at IS NULL")
 
 campaign_table = sa.Table(
     "campaign",
@@ -70,6 +72,8 @@ task_table = sa.Table(
     # What is done is out of the way of all that is still to do.
     sa.Index("ix_task_open", "state", "late", "deadline", sqlite_where=_open, postgresql_where=_open),
     sa.Index("ix_task_run", "run", "campaign_id"),
+    # What was done lately: rates, latencies, hand-overs.
+    sa.Index("ix_task_done", "done_at", sqlite_where=_is_done, postgresql_where=_is_done),
     comment="one input x one stage chain (step 'chain', fused) or one stage (staged); `input_id` is the input's first task",
 )
 
@@ -198,4 +202,20 @@ launcher_table = sa.Table(
     sa.Column("out_since", sa.Float),
     sa.Column("message", sa.Text),
     comment="how the batch systems are: `refused` submissions in a row, last answer, since when it is out",
+)
+
+token_table = sa.Table(
+    "token",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("scopes", sa.String(200), nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("created_by", sa.String(100), nullable=False),
+    sa.Column("expires_at", sa.Float),
+    sa.Column("revoked_at", sa.Float),
+    sa.Column("last_used_at", sa.Float),
+    sa.Index("uq_token_name", "name", unique=True, sqlite_where=_not_revoked, postgresql_where=_not_revoked),
+    comment="named tokens of the HTTP interface; `revoked_at` lies ahead while one that was replaced is still good",
 )

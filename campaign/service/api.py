@@ -6,14 +6,17 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ValidationError
 
 from campaign.commands import COMMANDS
 from campaign.engine import Engine
 from campaign.ledger import attempts as ledger_attempts
-from campaign.service.access import caller_from
+from campaign.service import named_tokens
+from campaign.service.access import Credentials, caller_from, needs
 from campaign.service.launches import create_launches_router
+from campaign.service.named_tokens import NamedToken
+from campaign.service.scopes import Scope
+from campaign.service.tasks import create_tasks_router
 from campaign.service.tokens import Principal, Tokens
 from campaign.status import CampaignStatus, campaign_statuses
 from declare_daemon.journal.queue import lengths
@@ -58,20 +61,15 @@ def create_router(engine: Engine, tokens: Tokens, wake: Callable[[], None]) -> A
     store = engine.installation.store
 
     caller = caller_from(tokens.authenticate)
-
-    def operator(principal: Annotated[Principal, Depends(caller)]) -> Principal:
-        if principal.kind != "operator":
-            raise HTTPException(403, "this needs the operator's token")
-        return principal
+    read_only = engine.installation.site.service.read_only
+    operates = needs(Scope.OPERATE, tokens.authenticate, read_only=read_only)
 
     def its_own(attempt_id: str, principal: Annotated[Principal, Depends(caller)]) -> str:
-        if principal.kind != "operator" and principal.attempt != attempt_id:
-            raise HTTPException(403, "a token speaks for its own attempt only")
+        if principal.attempt != attempt_id and not principal.may(Scope.OPERATE):
+            raise HTTPException(403, f"a token speaks for its own attempt only; for all it needs the scope {Scope.OPERATE}")
         return attempt_id
 
-    def its_own_even_ended(
-        attempt_id: str, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
-    ) -> str:
+    def its_own_even_ended(attempt_id: str, credentials: Credentials) -> str:
         """The token of an attempt that is over tells its job that it should stop, and is good for nothing else."""
         token = credentials.credentials if credentials else ""
         if not tokens.is_of(attempt_id, token):
@@ -98,11 +96,21 @@ def create_router(engine: Engine, tokens: Tokens, wake: Callable[[], None]) -> A
             catalogs=engine.health(),
         )
 
-    @router.post("/commands/{name}", dependencies=[Depends(operator)])
-    def carry_out(name: str, content: Annotated[dict[str, Any], Body()]) -> CommandAnswer:
+    @router.get("/tokens", dependencies=[Depends(needs(Scope.TOKENS, tokens.authenticate))])
+    def known_tokens() -> list[NamedToken]:
+        """The named tokens that are not revoked, without their secrets."""
+        with store.read() as connection:
+            return named_tokens.known(connection, time.time())
+
+    @router.post("/commands/{name}")
+    def carry_out(
+        name: str, content: Annotated[dict[str, Any], Body()], principal: Annotated[Principal, Depends(operates)]
+    ) -> CommandAnswer:
         command = COMMANDS.get(name)
         if command is None:
             raise HTTPException(404, f"no command {name!r}; there are {', '.join(sorted(COMMANDS))}")
+        if principal.kind == "token":
+            content = content | {"by": principal.name}
         try:
             rows = command.run(engine, command.arguments.model_validate(content), time.time())
         except ValidationError as error:
@@ -112,7 +120,7 @@ def create_router(engine: Engine, tokens: Tokens, wake: Callable[[], None]) -> A
         wake()
         return CommandAnswer(rows=rows)
 
-    @router.post("/attempts/{attempt_id}/heartbeat")
+    @router.post("/attempts/{attempt_id}/heartbeat", responses={410: {"description": "the attempt has ended; its job should stop"}})
     def heartbeat(
         attempt_id: Annotated[str, Depends(its_own_even_ended)],
         host: Annotated[str | None, Body(max_length=200)] = None,
@@ -135,7 +143,8 @@ def create_router(engine: Engine, tokens: Tokens, wake: Callable[[], None]) -> A
                 raise HTTPException(413, f"a report has at most {REPORT_BYTES} bytes")
         return _keep_report(engine, attempt_id, body, wake)
 
-    router.include_router(create_launches_router(engine, operator, wake))
+    router.include_router(create_tasks_router(engine, operates, wake))
+    router.include_router(create_launches_router(engine, needs(Scope.LAUNCH, tokens.authenticate), wake))
     return router
 
 

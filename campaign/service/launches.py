@@ -20,6 +20,7 @@ from campaign.launchers.protocol import Job, Submission
 from campaign.ledger import launches as ledger_launches
 from campaign.ledger.launches import Progress
 from campaign.poms import dependents, handing_out
+from campaign.service.access import Caller
 from dune_prompt.errors import ConfigError, DunePromptError
 
 log = structlog.get_logger(__name__)
@@ -122,9 +123,9 @@ class Changed(BaseModel):
     changed: int
 
 
-def create_launches_router(engine: Engine, operator: Callable[..., Any], wake: Callable[[], None]) -> APIRouter:
-    """The routes under /launches; all need the operator's token."""
-    router = APIRouter(prefix="/launches", dependencies=[Depends(operator)])
+def create_launches_router(engine: Engine, launches: Caller, wake: Callable[[], None]) -> APIRouter:
+    """The routes under /launches; all need what the dependency `launches` asks for."""
+    router = APIRouter(prefix="/launches", dependencies=[Depends(launches)])
     store = engine.installation.store
 
     @router.post("")

@@ -24,7 +24,9 @@ def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> fl
 
 @click.command()
 @click.option("--service", required=True, help="address of the engine service")
-@click.option("--token-file", type=click.Path(path_type=Path), required=True, help="file that holds the operator's token of the service")
+@click.option(
+    "--token-file", type=click.Path(path_type=Path), required=True, help="file that holds a token of the service with the scope launch"
+)
 @click.option("--campaign", required=True, help="name of the campaign")
 @click.option("--campaign-version", required=True, help="version of its payload")
 @click.option("--stage", "step", required=True, help="stage to launch; `chain` in the fused layout")
@@ -106,7 +108,7 @@ def _token(path: Path) -> str:
         token = path.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{path}: the token cannot be read: {error}; copy secrets/operator-token of the service's workspace there"
+            f"{path}: the token cannot be read: {error}; put one there that `dune-prompt token create NAME --scope launch` makes"
         ) from None
     if not token or path.stat().st_mode & 0o077:
         raise ConfigError(f"{path}: {'holds no token' if not token else 'others can read it; chmod 600 it'}")
