@@ -15,6 +15,7 @@ from dune_prompt.records import MadeBy
 from dune_prompt.settings import Site, Strict, load_yaml
 from dune_prompt.settings.paths import FilePath
 from dune_prompt.settings.units import DurationS, Fraction, SizeBytes
+from stages.displays import MAX_RECORDS
 
 FINAL_STAGE = "evaluate"  # its record is a declared child and ends the chain; dqm_upload may be repeated
 
@@ -87,8 +88,21 @@ class DeclareSettings(StageLimits):
     """Check and seal the outputs for the catalogues."""
 
 
+class DisplaySettings(Strict):
+    """Event displays: pictures of the planes for people, of some files only."""
+
+    every: int = Field(20, ge=0, description="files whose index is a multiple of this have them; 0: none")
+    records: int = Field(1, ge=1, le=MAX_RECORDS, description="of so many trigger records, the first usable ones")
+    # The dashboard takes 100 MB in one upload, up to 20 MB of them for the record.
+    budget: SizeBytes = Field(
+        8 * 10**6, le=80 * 10**6, description="bytes of all pictures of a file; ticks share pixels, or pictures are left out, to keep it"
+    )
+
+
 class EvaluateSettings(StageLimits):
     """Data-quality numbers and event displays."""
+
+    displays: DisplaySettings = Field(default_factory=DisplaySettings, description="event displays")
 
 
 class OwnTarget(Strict):

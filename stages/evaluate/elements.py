@@ -83,7 +83,28 @@ class Plane:
     hits: Number
     hit_charge_e: Histogram
     sp_nonzero_fraction: Number
+    sp_gain: Number
     channels: Channels
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneOfRecord:
+    """One plane in one trigger record; `rms_nf_adc` is the median over its good channels."""
+
+    plane: str
+    hits: int
+    charge_e: Number
+    rms_nf_adc: Number
+    n_missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class ByRecord:
+    """An element in one trigger record, so that those that stand out can be named."""
+
+    record: int
+    sequence: int
+    planes: tuple[PlaneOfRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +118,4 @@ class Element:
     n_ticks: int
     tick_ns: float
     planes: tuple[Plane, ...]
+    by_record: tuple[ByRecord, ...]

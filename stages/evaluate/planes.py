@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from dune_prompt.errors import DataError
-from stages.evaluate.elements import BeforeAfter, Channels, Element, Histogram, Number, Plane, Range, Spectrum
+from stages.evaluate.elements import BeforeAfter, ByRecord, Channels, Element, Histogram, Number, Plane, PlaneOfRecord, Range, Spectrum
 from stages.frames import FrameFile
 
 # As DUNE-DAQ's rawdatautils dqmtests.py: standard deviation in ADC.
@@ -30,13 +28,17 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass
 class Charge:
-    """Charge of an element, summed over its trigger records: per channel, and the hits and charged pixels of each channel."""
+    """Charge of an element, summed over its trigger records: per channel, and the hits and charged pixels of each channel.
+
+    `by_ident` are hits and charge of each plane, [planes, 2], of the single trigger records, by their place in the file.
+    """
 
     per_channel_e: NDArray[np.float64]
     charged_pixels: NDArray[np.int64]
     hits: NDArray[np.int64]
     hit_counts: NDArray[np.int64]
     n_pixels: int = 0
+    by_ident: dict[int, NDArray[np.float64]] = field(default_factory=dict)
 
     @classmethod
     def none(cls, n_channels: int) -> Charge:
@@ -69,23 +71,10 @@ class Charge:
         self.hits[at] += np.bincount(hit_row, minlength=n_rows)
         self.hit_counts[at] += np.bincount(hit_row * n_bins + number, minlength=n_rows * n_bins).reshape(n_rows, n_bins)
 
-
-def read_arrays(path: Path) -> dict[str, dict[str, NDArray[Any]]]:
-    """The arrays of a quality file, by element and name.
-
-    Raises:
-        DataError: the file is damaged.
-    """
-    arrays: dict[str, dict[str, NDArray[Any]]] = {}
-    try:
-        with zipfile.ZipFile(path) as file:
-            for member in file.namelist():
-                element, _, name = member.removesuffix(".npy").partition("/")
-                with file.open(member) as stream:
-                    arrays.setdefault(element, {})[name] = npy.read_array(stream, allow_pickle=False)
-    except (zipfile.BadZipFile, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a quality file of nf_sp ({error})") from None
-    return arrays
+    def totals(self, planes: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        """Hits and charge so far of each plane, [planes, 2]."""
+        rows = [_rows(plane) for plane in planes]
+        return np.array([(self.hits[at].sum(), self.per_channel_e[at].sum()) for at in rows])
 
 
 def read_charge(path: Path, elements: Sequence[Mapping[str, Any]], arrays: Mapping[str, Arrays]) -> dict[str, Charge]:
@@ -105,6 +94,7 @@ def read_charge(path: Path, elements: Sequence[Mapping[str, Any]], arrays: Mappi
             header = file.header(key)
             if not np.array_equal(header.channels, arrays[name]["channels"]):
                 raise DataError(f"{path}: frame {key.tag} of record {key.ident} has other channels than {name} in the quality file")
+            before = charge[name].totals(by_tag[key.tag]["planes"])
             first_row = 0
             for rows in file.rows(key):
                 if not np.isfinite(rows).all():
@@ -112,6 +102,7 @@ def read_charge(path: Path, elements: Sequence[Mapping[str, Any]], arrays: Mappi
                 charge[name].add(rows, first_row)
                 first_row += len(rows)
             charge[name].n_pixels += header.n_ticks
+            charge[name].by_ident[key.ident] = charge[name].totals(by_tag[key.tag]["planes"]) - before
             n_frames[name] += 1
     for element in elements:
         if n_frames[element["element"]] != element["n_records"]:
@@ -129,11 +120,25 @@ def element_of(info: Mapping[str, Any], arrays: Arrays, charge: Charge) -> Eleme
         n_ticks=info["n_ticks"],
         tick_ns=info["tick_ns"],
         planes=tuple(_plane(info["n_records"], plane, index, arrays, charge) for index, plane in enumerate(info["planes"])),
+        by_record=tuple(_by_record(info["planes"], noted, charge) for noted in info["by_record"]),
+    )
+
+
+def _by_record(planes: Sequence[Mapping[str, Any]], noted: Mapping[str, Any], charge: Charge) -> ByRecord:
+    """One trigger record: its noise as `nf_sp` `noted` it, its hits and charge from its frame."""
+    found = zip(planes, noted["planes"], charge.by_ident[noted["ident"]], strict=True)
+    return ByRecord(
+        record=noted["record"],
+        sequence=noted["sequence"],
+        planes=tuple(
+            PlaneOfRecord(plane["plane"], int(hits), _number(charge_e, 0), noise["rms_nf_adc"], noise["n_missing"])
+            for plane, noise, (hits, charge_e) in found
+        ),
     )
 
 
 def _plane(n_records: int, info: Mapping[str, Any], index: int, arrays: Arrays, charge: Charge) -> Plane:
-    rows = slice(info["first_row"], info["first_row"] + info["n_channels"])
+    rows = _rows(info)
 
     def channels(name: str) -> Floats:
         return arrays[name][rows]
@@ -169,6 +174,7 @@ def _plane(n_records: int, info: Mapping[str, Any], index: int, arrays: Arrays, 
         hits=_number(hits.sum() / n_records, 1),
         hit_charge_e=Histogram(tuple(HIT_EDGES_E.tolist()), tuple(charge.hit_counts[rows].sum(axis=0).tolist())),
         sp_nonzero_fraction=_number(charge.charged_pixels[rows].sum() / max(charge.n_pixels * info["n_channels"], 1), 6),
+        sp_gain=_number(arrays["sp_gain"][index], 4),
         channels=Channels(
             first=info["first_channel"],
             pedestal_adc=_numbers(channels("pedestal"), 1),
@@ -177,6 +183,10 @@ def _plane(n_records: int, info: Mapping[str, Any], index: int, arrays: Arrays, 
             charge_e=_numbers(np.where(absent, np.nan, charge.per_channel_e[rows] / n_records), 0),
         ),
     )
+
+
+def _rows(plane: Mapping[str, Any]) -> slice:
+    return slice(plane["first_row"], plane["first_row"] + plane["n_channels"])
 
 
 def _median(values: Floats) -> float:

@@ -47,7 +47,11 @@ class TriggerRecords:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An event display: a PNG file uploaded with the record. `kind` is raw, nf or sp, `record` the number of the trigger record."""
+    """An event display: a PNG file uploaded with the record. `kind` is raw, nf or sp, `record` the number of the trigger record.
+
+    Its columns are the `n_channels` offline channels from `first_channel` on; its rows, from the bottom, the `n_ticks` ticks of `tick_ns`,
+    `ticks_per_pixel` in each. The colours go from `low` to `high` in `unit`.
+    """
 
     name: str
     title: str
@@ -55,6 +59,15 @@ class Picture:
     plane: str
     kind: str
     record: int
+    sequence: int
+    first_channel: int
+    n_channels: int
+    ticks_per_pixel: int
+    n_ticks: int
+    tick_ns: float
+    low: float
+    high: float
+    unit: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +104,7 @@ class DqmRecord:
     elements: tuple[Element, ...]
     pictures: tuple[Picture, ...]
     performance: Performance
+    stage: str = "evaluate"
     schema: int = RECORD_SCHEMA
 
     def to_json(self) -> dict[str, Any]:

@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 def run(context: StageContext) -> StageResult:
-    """Write `…_metrics.json` with its sidecar, and one PNG for each plane of the first record before, after NF and after SP.
+    """Write `…_metrics.json` with its sidecar, and the PNGs of those records that `nf_sp` kept images of.
 
     Raises:
-        ConfigError: `nf_sp` has not run.
+        ConfigError: `nf_sp` has not run, or the setting of the displays is wrong.
         DataError: its outputs do not fit each other.
     """
     path = context.file_of("nf_sp", "_quality.json")
     quality = read_json(path)
     try:
-        elements, pictures = _results(context, quality)
-        record = _record(context, quality, elements, pictures)
+        elements, pictures, notes = _results(context, quality)
+        record = _record(context, quality, elements, pictures, notes)
     except (KeyError, TypeError, IndexError) as error:
         raise DataError(f"{path}: not a quality file of this version of nf_sp ({type(error).__name__}: {error})") from None
     name = derived_name(context, "metrics", "json")
@@ -39,20 +39,24 @@ def run(context: StageContext) -> StageResult:
     return StageResult(files, {"n_elements": len(elements), "n_pictures": len(pictures), **_scalars(elements)})
 
 
-def _results(context: StageContext, quality: dict[str, Any]) -> tuple[tuple[Element, ...], tuple[Picture, ...]]:
+def _results(context: StageContext, quality: dict[str, Any]) -> tuple[tuple[Element, ...], tuple[Picture, ...], tuple[str, ...]]:
     infos = quality["elements"]
     if not infos:
-        return (), ()
+        return (), (), ()
     from stages.evaluate import displays, planes
+    from stages.evaluate.quality_file import QualityArrays
 
-    arrays = planes.read_arrays(context.file_of("nf_sp", "_quality.npz"))
-    charge = planes.read_charge(context.file_of("nf_sp", "_gauss.npz"), infos, arrays)
-    elements = tuple(planes.element_of(info, arrays[info["element"]], charge[info["element"]]) for info in infos)
-    pictures = [picture for info in infos for picture in displays.write(context, info, arrays[info["element"]])]
-    return elements, tuple(pictures)
+    with QualityArrays(context.file_of("nf_sp", "_quality.npz")) as file:
+        arrays = file.by_element()
+        charge = planes.read_charge(context.file_of("nf_sp", "_gauss.npz"), infos, arrays)
+        elements = tuple(planes.element_of(info, arrays[info["element"]], charge[info["element"]]) for info in infos)
+        pictures, notes = displays.write(context, infos, file)
+    return elements, tuple(pictures), tuple(notes)
 
 
-def _record(context: StageContext, quality: dict[str, Any], elements: tuple[Element, ...], pictures: tuple[Picture, ...]) -> DqmRecord:
+def _record(
+    context: StageContext, quality: dict[str, Any], elements: tuple[Element, ...], pictures: tuple[Picture, ...], notes: tuple[str, ...]
+) -> DqmRecord:
     raw, payload = context.raw, context.payload
     records = quality["records"]
     if records is not None:
@@ -72,7 +76,7 @@ def _record(context: StageContext, quality: dict[str, Any], elements: tuple[Elem
         attempt=context.attempt,
         payload=quality["payload"],
         gain_mv_per_fc=quality["gain_mv_per_fc"],
-        notes=tuple(quality["notes"]),
+        notes=(*quality["notes"], *notes),
         records=records,
         elements=elements,
         pictures=pictures,

@@ -5,23 +5,23 @@ Memory does not grow with the file: an element's samples are read, processed and
 
 from __future__ import annotations
 
-import zipfile
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from dune_prompt.errors import ConfigError, DataError
 from dune_prompt.records import write_json
 from stages.derived import derived_name, write_sidecar
-from stages.frames import COMPRESSION_LEVEL, FrameHeader, FrameKey, FrameWriter
+from stages.displays import Displays
+from stages.frames import FrameHeader, FrameKey, FrameWriter
 from stages.nf_sp import charge, coherent, deconvolution, masks, pedestal
+from stages.nf_sp.displays import RecordImages
 from stages.nf_sp.geometry import geometry_of
 from stages.nf_sp.performance import Stopwatch
 from stages.nf_sp.quality import ElementQuality
+from stages.nf_sp.quality_file import QualityWriter
 from stages.nf_sp.stage import QUALITY, Parameters
 from stages.rawdata import RawFile, RecordId
 from stages.stage import StageContext, StageResult
@@ -39,11 +39,20 @@ class Problem(NamedTuple):
     problem: str
 
 
+class Writers(NamedTuple):
+    """Where the results go: the frames of charge, those of filtered waveforms when they are kept, the arrays of the quality file."""
+
+    gauss: FrameWriter
+    filtered: FrameWriter | None
+    arrays: QualityWriter
+
+
 class NumpyPayload:
     """Processes one raw file into frame files; see `run`."""
 
-    def __init__(self, raw: RawFile, parameters: Parameters, gauss: FrameWriter, filtered: FrameWriter | None, watch: Stopwatch) -> None:
-        self._raw, self._parameters, self._gauss, self._filtered, self._watch = raw, parameters, gauss, filtered, watch
+    def __init__(self, raw: RawFile, parameters: Parameters, displays: Displays, writers: Writers, watch: Stopwatch) -> None:
+        self._raw, self._parameters, self._displays, self._writers, self._watch = raw, parameters, displays, writers, watch
+        self._records_shown = displays.records_of(raw.attributes.file_index)
         self.qualities: dict[str, ElementQuality] = {}
         self.used: list[RecordId] = []
         self.problems: list[Problem] = []
@@ -66,12 +75,12 @@ class NumpyPayload:
             bad = []
             for element in elements:
                 try:
-                    bad.append(self._element(ident, record, element, trigger_time))
+                    bad.append(self._element(ident, record, element, trigger_time, len(elements)))
                 except DataError as error:
                     self._problem(record, element, error)
             if bad:
                 self.used.append(record)
-                self._gauss.mask("bad", ident, np.concatenate(bad))
+                self._writers.gauss.mask("bad", ident, np.concatenate(bad))
 
     def _header(self, record: RecordId) -> int | None:
         """Take note of the trigger record header, and return the trigger's timestamp; None for a broken one, the data may still be good."""
@@ -87,8 +96,8 @@ class NumpyPayload:
     def _problem(self, record: RecordId, element: str | None, error: DataError) -> None:
         self.problems.append(Problem(record, element, str(error).removeprefix(f"{self._raw.path}: ")))
 
-    def _element(self, ident: int, record: RecordId, element: str, trigger_time: int | None) -> NDArray[np.int32]:
-        """Process one element of one record, write its frames, and return its channel mask.
+    def _element(self, ident: int, record: RecordId, element: str, trigger_time: int | None, n_elements: int) -> NDArray[np.int32]:
+        """Process one of `n_elements` elements of one record, write its frames, and return its channel mask.
 
         Raises:
             DataError: it cannot be decoded; nothing of it is written then.
@@ -99,7 +108,7 @@ class NumpyPayload:
         channels, tick_ns = block.channels, block.tick_ns
         geometry = geometry_of(self._raw.detector, element, channels)
         on = deconvolution.grid(block.adc.shape[1], tick_ns)
-        quality = self.qualities.get(element) or ElementQuality(geometry, channels, block.channel_map, tick_ns, record.number)
+        quality = self.qualities.get(element) or ElementQuality(geometry, channels, block.channel_map, tick_ns)
         self.qualities[element] = quality
         self.problems += [Problem(record, element, problem) for problem in block.problems]
         # Without a trigger time the frame starts at 0.
@@ -109,24 +118,28 @@ class NumpyPayload:
             pedestals, samples = pedestal.measure(block.adc, missing)
             health = pedestal.classify(pedestals, gain)
         del block  # its ADC values are a third of all memory, and no longer needed
-        pictured = not quality.pictures
+        images = None
+        if quality.n_records < self._records_shown:
+            widest = max(plane.n_channels for plane in geometry.planes)
+            ticks_per_pixel = self._displays.ticks_per_pixel(n_elements * len(channels), widest, samples.shape[1])
+            images = RecordImages(quality, self._writers.arrays, record, ident, ticks_per_pixel, pedestals.sigma)
         usable = health.good & ~geometry.listed_bad
         whole = usable & (pedestals.missing == 0)
         with watch.step("quality"):
             quality.before(samples, pedestals, health, whole)
-            if pictured:
-                quality.picture("raw", samples)
+            if images is not None:
+                images.take_waveforms("raw", samples)
         with watch.step("noise_filter"):
             samples[~usable] = 0
             common = coherent.remove(samples, pedestals.sigma, usable, missing, geometry.groups, gain)
         with watch.step("quality"):
-            quality.after(samples, common, whole)
-            if pictured:
-                quality.picture("nf", samples)
-        if self._filtered is not None:
+            quality.after(samples, common, health, whole, record, ident)
+            if images is not None:
+                images.take_waveforms("nf", samples)
+        if self._writers.filtered is not None:
             with watch.step("write"):
                 key = FrameKey(f"raw{geometry.anode}", ident)
-                self._filtered.write(FrameHeader(key, channels, samples.shape[1], time_ns, tick_ns), [samples])
+                self._writers.filtered.write(FrameHeader(key, channels, samples.shape[1], time_ns, tick_ns), [samples])
         with watch.step("signal_processing"):
             electrons = np.empty((len(samples), on.n_out), np.float32)
             for plane in geometry.planes:
@@ -135,11 +148,12 @@ class NumpyPayload:
             mask = masks.channel_mask(channels, usable, missing, on)
         with watch.step("quality"):
             self.charge_e += float(electrons.sum(dtype=np.float64))
-            if pictured:
-                quality.picture("sp", electrons)
+            quality.charge(samples, electrons, gain)
+            if images is not None:
+                images.take_charge("sp", electrons)
         with watch.step("write"):
             key = FrameKey(f"gauss{geometry.anode}", ident)
-            self._gauss.write(FrameHeader(key, channels, on.n_out, time_ns, deconvolution.TICK_NS), [electrons])
+            self._writers.gauss.write(FrameHeader(key, channels, on.n_out, time_ns, deconvolution.TICK_NS), [electrons])
         return mask
 
     def summary(self, performance: dict[str, Any]) -> dict[str, Any]:
@@ -187,14 +201,16 @@ def run(context: StageContext, parameters: Parameters) -> StageResult:
 
     Raises:
         DataError: the file cannot be read, or none of its trigger records can.
-        ConfigError: it is of another detector than the campaign.
+        ConfigError: it is of another detector than the campaign, or the setting of the displays is wrong.
     """
     watch = Stopwatch()
+    displays = Displays.of(context.payload)
     path = context.raw_path()
     input_bytes = path.stat().st_size
     data_tier = str(context.payload.outputs["data_tier"])
     gauss = derived_name(context, "gauss", "npz")
     nf = derived_name(context, "nf", "npz") if "nf" in parameters.keep else None
+    arrays = derived_name(context, QUALITY, "npz")
     with ExitStack() as stack:
         with watch.step("read"):
             raw = stack.enter_context(RawFile.open(path))
@@ -202,22 +218,27 @@ def run(context: StageContext, parameters: Parameters) -> StageResult:
             raise ConfigError(
                 f"{path}: a file of {raw.detector}, but campaign {context.payload.campaign} is for {context.payload.detector}"
             )
-        writer = stack.enter_context(FrameWriter(context.output_dir / gauss))
-        nf_writer = None if nf is None else stack.enter_context(FrameWriter(context.output_dir / nf))
-        payload = NumpyPayload(raw, parameters, writer, nf_writer, watch)
+        writers = Writers(
+            stack.enter_context(FrameWriter(context.output_dir / gauss)),
+            None if nf is None else stack.enter_context(FrameWriter(context.output_dir / nf)),
+            stack.enter_context(QualityWriter(context.output_dir / arrays)),
+        )
+        payload = NumpyPayload(raw, parameters, displays, writers, watch)
         payload.process()
         if not payload.used:
             raise DataError(f"{path}: none of {len(raw.records)} trigger records can be used: {_reasons(payload.problems)}")
+        with watch.step("write"):
+            for element, quality in payload.qualities.items():
+                for name, content in quality.arrays().items():
+                    writers.arrays.write(element, name, content)
     outputs = {gauss: "gauss"} | ({nf: "nf"} if nf is not None else {})
     with watch.step("write"):
         for name, what in outputs.items():
             write_sidecar(context, name, what=what, data_tier=data_tier, file_format="npz", extra=_contents(payload.used, raw.records))
-        arrays = derived_name(context, QUALITY, "npz")
-        _save_arrays(context.output_dir / arrays, payload.qualities)
     summary = payload.summary(watch.summary(input_bytes))
-    quality = derived_name(context, QUALITY, "json")
-    write_json(context.output_dir / quality, summary)
-    return StageResult((*outputs, arrays, quality), _metrics(payload, summary))
+    numbers = derived_name(context, QUALITY, "json")
+    write_json(context.output_dir / numbers, summary)
+    return StageResult((*outputs, arrays, numbers), _metrics(payload, summary))
 
 
 def _contents(used: list[RecordId], records: tuple[RecordId, ...]) -> dict[str, Any]:
@@ -231,14 +252,6 @@ def _contents(used: list[RecordId], records: tuple[RecordId, ...]) -> dict[str, 
         "dune.trigger_records": [record.number for record in records],
         "dune.trigger_sequences": [record.sequence for record in records],
     }
-
-
-def _save_arrays(path: Path, qualities: dict[str, ElementQuality]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL) as file:
-        for element, quality in qualities.items():
-            for name, content in quality.arrays().items():
-                with file.open(f"{element}/{name}.npy", "w") as member:
-                    npy.write_array(member, content, allow_pickle=False)
 
 
 def _reasons(problems: list[Problem]) -> str:

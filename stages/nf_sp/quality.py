@@ -1,4 +1,4 @@
-"""Gathers, while a raw file is processed, what `evaluate` needs to judge it: noise, spectra and pictures of every APA or CRP."""
+"""Gathers, while a raw file is processed, what `evaluate` needs to judge it: noise and spectra of every APA or CRP."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from stages.nf_sp import gain
 from stages.nf_sp.coherent import CommonNoise
 from stages.nf_sp.geometry import ElementGeometry
 from stages.nf_sp.pedestal import BLOCK_CHANNELS, HIGH_POINT, LOW_POINT, Health, Pedestals, Samples
+from stages.rawdata import RecordId
 
 SPECTRUM_POINTS = 128
 # A plane's mean spectrum is known well from every fourth of its channels, a channel's noise from every second tick.
 SPECTRUM_STEP = 4
 NOISE_STEP = 2
-PICTURE_TICKS = 640
+# Trigger records whose own numbers are kept, so that a file of many small ones does not fill the memory.
+MAX_BY_RECORD = 500
 
 _PER_PLANE = ("coherent_rms_before", "coherent_rms_after", "correlation_before", "correlation_after")
 
@@ -50,16 +53,19 @@ class Mean:
 
 @dataclass
 class ElementQuality:
-    """What is gathered of one element. Call `before` and `after` once a record, `picture` for the first one."""
+    """What is gathered of one element. Call `before`, `after` and `charge` once a record.
+
+    `pictures` says what each image of the element is that went into the quality file (`stages.nf_sp.displays`).
+    """
 
     geometry: ElementGeometry
     channels: NDArray[np.int32]
     channel_map: str
     tick_ns: float
-    pictured_record: int
     n_records: int = 0
     n_ticks: int = 0
-    pictures: dict[str, NDArray[np.int16]] = field(default_factory=dict)
+    pictures: list[dict[str, Any]] = field(default_factory=list)
+    by_record: list[dict[str, Any]] = field(default_factory=list)
     _means: dict[str, Mean] = field(default_factory=dict)
 
     def before(self, samples: Samples, pedestals: Pedestals, health: Health, whole: NDArray[np.bool_]) -> None:
@@ -75,9 +81,16 @@ class ElementQuality:
             self._add(flag, getattr(health, flag))
         self._add("spectrum_before", self._spectra(samples, whole))
 
-    def after(self, samples: Samples, common: list[CommonNoise], whole: NDArray[np.bool_]) -> None:
-        """Take note of the samples after noise filtering, and of what the filter found in each group."""
-        self._add("rms_nf", np.where(whole, _half_width(samples), np.nan))
+    def after(
+        self, samples: Samples, common: list[CommonNoise], health: Health, whole: NDArray[np.bool_], record: RecordId, ident: int
+    ) -> None:
+        """Take note of the samples after noise filtering, and of what the filter found in each group.
+
+        `ident` is the place of `record` in the file.
+        """
+        rms = np.where(whole, _half_width(samples), np.nan)
+        self._add("rms_nf", rms)
+        self._note(record, ident, rms, health.absent)
         self._add("spectrum_after", self._spectra(samples, whole))
         measures = np.array([(one.rms_before, one.rms_after, one.correlation_before, one.correlation_after) for one in common])
         first_rows = np.array([group[0] for group in self.geometry.groups])
@@ -90,9 +103,13 @@ class ElementQuality:
                     of_planes[index] = known.mean()
             self._add(name, of_planes)
 
-    def picture(self, kind: str, samples: Samples) -> None:
-        """Keep a small picture of `samples` (ADC or electrons): int16 [channels, <= 640], the extreme of each few ticks."""
-        self.pictures[kind] = shrink(samples)
+    def charge(self, samples: Samples, electrons: Samples, gain_mv_per_fc: float) -> None:
+        """Take note of the gain of signal processing, which made `electrons` of the filtered `samples`."""
+        of_planes = np.full(len(self.geometry.planes), np.nan)
+        for index, plane in enumerate(self.geometry.planes):
+            if not plane.induction:
+                of_planes[index] = gain.sp_gain(samples[plane.rows], electrons[plane.rows], self.tick_ns, gain_mv_per_fc)
+        self._add("sp_gain", of_planes)
 
     def summary(self) -> dict[str, Any]:
         """What `evaluate` is told of the element besides the arrays."""
@@ -103,11 +120,12 @@ class ElementQuality:
             "n_records": self.n_records,
             "n_ticks": self.n_ticks,
             "tick_ns": self.tick_ns,
-            "pictured_record": self.pictured_record,
             "planes": [
                 {"plane": plane.name, "first_channel": plane.first_channel, "first_row": plane.rows.start, "n_channels": plane.n_channels}
                 for plane in self.geometry.planes
             ],
+            "pictures": self.pictures,
+            "by_record": self.by_record,
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -115,7 +133,22 @@ class ElementQuality:
         result: dict[str, NDArray[Any]] = {name: self._means[name].value for name in self._means}
         result["channels"] = self.channels
         result["frequency_mhz"] = (np.arange(SPECTRUM_POINTS) + 0.5) / SPECTRUM_POINTS * 500.0 / self.tick_ns
-        return result | {f"picture_{kind}": image for kind, image in self.pictures.items()}
+        return result
+
+    def _note(self, record: RecordId, ident: int, rms: NDArray[Any], absent: NDArray[np.bool_]) -> None:
+        """Keep the numbers of this one record."""
+        if len(self.by_record) == MAX_BY_RECORD:
+            return
+        planes = []
+        for plane in self.geometry.planes:
+            known = rms[plane.rows][np.isfinite(rms[plane.rows])]
+            planes.append(
+                {
+                    "rms_nf_adc": round(float(np.median(known)), 3) if len(known) else None,
+                    "n_missing": int(np.count_nonzero(absent[plane.rows])),
+                }
+            )
+        self.by_record.append({"ident": ident, "record": record.number, "sequence": record.sequence, "planes": planes})
 
     def _add(self, name: str, values: NDArray[Any]) -> None:
         self._means.setdefault(name, Mean()).add(values.astype(np.float64))
@@ -145,24 +178,3 @@ def _half_width(samples: Samples) -> Samples:
         low, high = (ordered[:, round(point * (ordered.shape[1] - 1))] for point in (LOW_POINT, HIGH_POINT))
         width[rows] = (high - low) / 2
     return width
-
-
-def shrink(samples: Samples) -> NDArray[np.int16]:
-    """The sample of largest magnitude of every few ticks, so that a short pulse stays visible: int16 [channels, <= 640]."""
-    n_rows, n_ticks = samples.shape
-    step = max(-(-n_ticks // PICTURE_TICKS), 1)
-    n_columns = -(-n_ticks // step)
-    limits = np.iinfo(np.int16)
-    image = np.empty((n_rows, n_columns), np.int16)
-    padded = np.zeros((BLOCK_CHANNELS, n_columns * step), np.float32)
-    for begin in range(0, n_rows, BLOCK_CHANNELS):
-        block = padded[: min(BLOCK_CHANNELS, n_rows - begin)]
-        block[:, :n_ticks] = samples[begin : begin + BLOCK_CHANNELS]
-        # NumPy is slow at reducing over so short an axis, so tick by tick of all columns at once.
-        highest, lowest = block[:, ::step].copy(), block[:, ::step].copy()
-        for offset in range(1, step):
-            np.maximum(highest, block[:, offset::step], out=highest)
-            np.minimum(lowest, block[:, offset::step], out=lowest)
-        extreme = np.where(highest >= -lowest, highest, lowest)
-        image[begin : begin + BLOCK_CHANNELS] = np.clip(np.rint(extreme), limits.min, limits.max)
-    return image

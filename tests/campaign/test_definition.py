@@ -11,9 +11,11 @@ import pytest
 
 from campaign.definition import load_campaign, load_campaigns
 from campaign.ledger import campaigns as ledger_campaigns
+from campaign.scripts import payload_of
 from dune_prompt.errors import ConfigError
 from dune_prompt.settings import load_site
 from dune_prompt.store import open_store
+from stages.displays import Displays
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -53,6 +55,12 @@ def test_the_examples_of_the_documentation_load() -> None:
         (("version: v1", "version: v1\ninputs: {from_run: 9, to_run: 2}"), "inputs.from_run (9) is after inputs.to_run (2)"),
         ((", data_tier: decoded-raw", ""), "c.yaml:6: outputs.data_tier: missing"),
         (("version: v1", "version: v1\nstages: {dqm_upload: {targets: []}}"), "targets"),
+        (("version: v1", "version: v1\nstages: {evaluate: {displays: {evry: 5}}}"), "evry: unknown key; allowed: budget, every, records"),
+        (
+            ("version: v1", "version: v1\nstages: {evaluate: {displays: {records: 6}}}"),
+            "displays.records: Input should be less than or equal to 5 (found '6')",
+        ),
+        (("version: v1", "version: v1\nstages: {evaluate: {displays: {budget: 1GB}}}"), "less than or equal to 80000000"),
     ],
 )
 def test_a_wrong_campaign_file_is_refused_with_file_line_and_key(tmp_path: Path, change: tuple[str, str], message: str) -> None:
@@ -60,6 +68,18 @@ def test_a_wrong_campaign_file_is_refused_with_file_line_and_key(tmp_path: Path,
     with pytest.raises(ConfigError) as refusal:
         load_campaign(write(tmp_path, GOOD.replace(*change)))
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "displays"),
+    [
+        ("", Displays(every=20, records=1, budget_bytes=8_000_000)),
+        ("\nstages: {evaluate: {displays: {every: 50, records: 2, budget: 4MB}}}", Displays(50, 2, 4_000_000)),
+    ],
+)
+def test_the_stages_are_told_which_files_have_event_displays(tmp_path: Path, setting: str, displays: Displays) -> None:
+    campaign = load_campaign(write(tmp_path, GOOD.replace("version: v1", f"version: v1{setting}")))
+    assert Displays.of(payload_of(campaign)) == displays
 
 
 def test_a_campaign_of_a_stream_that_is_not_processed_is_refused(tmp_path: Path) -> None:

@@ -43,7 +43,10 @@ detector: pdhd
 stream: physics
 version: v1
 layout: fused
-stages: {nf_sp: {payload: PAYLOAD, lifetime: 1h}, dqm_upload: {targets: [{kind: directory, path: DQM}]}}
+stages:
+  nf_sp: {payload: PAYLOAD, lifetime: 1h}
+  evaluate: {displays: {every: 1}}
+  dqm_upload: {targets: [{kind: directory, path: DQM}]}
 outputs: {namespace: hd-protodune-det-reco, data_tier: full-reconstructed}
 """
 

@@ -51,7 +51,8 @@ def write(path: Path, *frames: tuple[int, np.ndarray], tag: str = "gauss1", firs
             file.write(FrameHeader(FrameKey(tag, ident), channels, frame.shape[1], 0.0, 500.0), [frame])
 
 
-INFO = {"element": "P02NL", "anode": 1, "n_records": 2}
+PLANES = [{"plane": name, "first_channel": 2560 + row, "first_row": row, "n_channels": 1} for row, name in enumerate("UVW")]
+INFO = {"element": "P02NL", "anode": 1, "n_records": 2, "planes": PLANES}
 ARRAYS = {"P02NL": {"channels": np.arange(2560, 2563)}}
 
 
@@ -60,6 +61,13 @@ def test_charge_of_all_records_is_added(tmp_path: Path) -> None:
     charge = planes.read_charge(tmp_path / "f.npz", [INFO], ARRAYS)["P02NL"]
     assert charge.per_channel_e.tolist() == [1_000, 0, 5_000]
     assert charge.n_pixels == 90
+
+
+def test_hits_and_charge_of_each_record_are_known_by_its_place_in_the_file(tmp_path: Path) -> None:
+    write(tmp_path / "f.npz", (1, rows((0, 3, 2, 1_000), (0, 9, 2, 2_000))), (3, rows((2, 3, 2, 5_000), (2, 9, 2, 500))))
+    charge = planes.read_charge(tmp_path / "f.npz", [INFO], ARRAYS)["P02NL"]
+    assert charge.by_ident[1].tolist() == [[2, 3_000], [0, 0], [0, 0]]
+    assert charge.by_ident[3].tolist() == [[0, 0], [0, 0], [1, 5_500]]
 
 
 def test_frames_that_do_not_fit_the_quality_file_are_bad_data(tmp_path: Path) -> None:
@@ -73,9 +81,3 @@ def test_frames_that_do_not_fit_the_quality_file_are_bad_data(tmp_path: Path) ->
     write(tmp_path / "nan.npz", (1, np.full((3, 50), np.nan, np.float32)))
     with pytest.raises(DataError, match="not finite"):
         planes.read_charge(tmp_path / "nan.npz", [INFO], ARRAYS)
-
-
-def test_a_damaged_quality_file_is_bad_data(tmp_path: Path) -> None:
-    (tmp_path / "q.npz").write_bytes(b"PK")
-    with pytest.raises(DataError, match="not a quality file"):
-        planes.read_arrays(tmp_path / "q.npz")

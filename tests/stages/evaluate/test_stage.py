@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dashboard.dqm.record import read_record
 from dune_prompt.records import FileRecord, InputFile, Report, read_json
 from stages.evaluate import elements
 from stages.evaluate import record as schema
@@ -69,15 +70,97 @@ def test_no_number_is_infinite_or_nan(chain: Any) -> None:
     assert "null" in text  # the noise after filtering of channels listed as bad
 
 
+def test_the_numbers_of_each_trigger_record_add_up_to_those_of_the_file(content: dict[str, Any]) -> None:
+    (element,) = content["elements"]
+    assert [(one["record"], one["sequence"]) for one in element["by_record"]] == [(5, 0), (7, 0)]
+    for index, plane in enumerate(element["planes"]):
+        of_records = [one["planes"][index] for one in element["by_record"]]
+        assert {one["plane"] for one in of_records} == {plane["plane"]}
+        assert sum(one["hits"] for one in of_records) == pytest.approx(2 * plane["hits"])
+        assert sum(one["charge_e"] for one in of_records) == pytest.approx(2 * plane["charge_e"], abs=2)
+        assert [one["n_missing"] for one in of_records] == [0, 0]
+        assert [one["rms_nf_adc"] for one in of_records] == pytest.approx([plane["rms_nf_adc"]["median"]] * 2, rel=0.02)
+
+
+def test_signal_processing_keeps_the_charge_of_the_collection_plane(content: dict[str, Any]) -> None:
+    (element,) = content["elements"]
+    assert [plane["sp_gain"] for plane in element["planes"]] == [None, None, pytest.approx(1, abs=0.05)]
+
+
 def test_every_picture_of_the_record_is_an_output_and_shows_its_plane(chain: Any, content: dict[str, Any]) -> None:
     outputs = {output.name: output for output in chain.report.stages[2].outputs}
     assert len(content["pictures"]) == 9
     for picture in content["pictures"]:
         assert not outputs[picture["name"]].declared
-        assert picture["record"] == 5
+        assert (picture["record"], picture["sequence"]) == (5, 0)
+        assert picture["ticks_per_pixel"] == 1
+        assert (picture["n_ticks"], picture["tick_ns"]) == ((655, 500.0) if picture["kind"] == "sp" else (640, 512.0))
         with Image.open(chain.folder / picture["name"]) as image:
-            assert image.size == (960 if picture["plane"] == "W" else 800, 640 if picture["kind"] != "sp" else 328)
+            assert image.size == (picture["n_channels"], picture["n_ticks"])
     assert {(picture["plane"], picture["kind"]) for picture in content["pictures"]} == {(p, k) for p in "UVW" for k in ("raw", "nf", "sp")}
+    assert {(picture["first_channel"], picture["n_channels"]) for picture in content["pictures"]} == {(2560, 800), (3360, 800), (4160, 960)}
+
+
+def test_the_scale_of_a_picture_fits_the_noise_or_the_charge(content: dict[str, Any]) -> None:
+    scales = {(picture["plane"], picture["kind"]): (picture["low"], picture["high"], picture["unit"]) for picture in content["pictures"]}
+    low, high, unit = scales["W", "nf"]
+    assert (low, unit) == (-high, "ADC")
+    assert high == pytest.approx(8 * 13, rel=0.05)
+    low, high, unit = scales["W", "sp"]
+    assert (low, unit) == (0, "e/tick")
+    assert high >= 1000
+
+
+def test_the_dashboard_takes_the_record(chain: Any, content: dict[str, Any]) -> None:
+    taken = read_record(chain.path("_metrics.json").read_bytes())
+    plane = taken.elements[0].planes[2]
+    assert plane.sp_gain == content["elements"][0]["planes"][2]["sp_gain"]
+    assert [one.record for one in taken.elements[0].by_record] == [5, 7]
+    assert taken.pictures[0].unit == "ADC"
+
+
+@pytest.fixture
+def pictures_of(walk: Walk, tmp_path: Path) -> Callable[..., tuple[dict[str, Any], int]]:
+    """The record of the raw file (its index is 3) under a setting of the displays, and the bytes of its pictures."""
+
+    def run(every: int, records: int = 1, budget: int = 8_000_000) -> tuple[dict[str, Any], int]:
+        displays = {"every": every, "records": records, "budget": budget}
+        report, exit_code = walk("nf_sp", "evaluate", settings={"evaluate": {"displays": displays}})
+        assert exit_code == 0, report
+        content: dict[str, Any] = read_json(next((tmp_path / "out").glob("*_metrics.json")))
+        pngs = list((tmp_path / "out").glob("*.png"))
+        assert {path.name for path in pngs} == {picture["name"] for picture in content["pictures"]}
+        return content, sum(path.stat().st_size for path in pngs)
+
+    return run
+
+
+@pytest.mark.parametrize(("every", "n_pictures"), [(20, 0), (0, 0), (3, 9)])
+def test_only_every_nth_file_has_pictures(pictures_of: Any, every: int, n_pictures: int) -> None:
+    content, _ = pictures_of(every)
+    assert len(content["pictures"]) == n_pictures
+    assert content["notes"] == []
+    assert len(content["elements"]) == 1
+
+
+def test_more_trigger_records_are_shown_on_request(pictures_of: Any) -> None:
+    content, _ = pictures_of(1, records=2)
+    assert [picture["record"] for picture in content["pictures"]] == [5] * 9 + [7] * 9
+
+
+def test_pictures_beyond_the_budget_are_left_out_with_a_note(pictures_of: Any) -> None:
+    content, size_bytes = pictures_of(1, budget=400_000)
+    n_pictures = len(content["pictures"])
+    assert 0 < n_pictures < 9
+    assert size_bytes <= 400_000
+    assert content["notes"] == [f"event displays: {9 - n_pictures} of 9 are left out, as the budget of a file is 0.4 MB"]
+    assert {picture["plane"] for picture in content["pictures"][:3]} == {"W"}
+
+
+def test_a_wrong_setting_of_the_displays_stops_nf_sp(walk: Walk) -> None:
+    report, exit_code = walk("nf_sp", settings={"evaluate": {"displays": {"every": 20, "records": 9, "budget": 8_000_000}}})
+    assert exit_code == 30
+    assert "stages.evaluate.displays.records 9: a whole number, at least 1 and at most 5" in str(report.stages[0].message)
 
 
 def test_the_record_is_declared_as_a_child_of_the_raw_file(chain: Any, raw_file: Path) -> None:

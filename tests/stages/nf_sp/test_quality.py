@@ -8,19 +8,21 @@ import pytest
 from stages.nf_sp import pedestal, quality
 from stages.nf_sp.coherent import CommonNoise
 from stages.nf_sp.geometry import geometry_of
+from stages.rawdata import RecordId
 
 
 def element() -> quality.ElementQuality:
     channels = np.arange(3280, 3440, dtype=np.int32)  # the last 80 channels of U, the first 80 of V
-    return quality.ElementQuality(geometry_of("pdhd", "P02NL", channels), channels, "map", 512.0, 1)
+    return quality.ElementQuality(geometry_of("pdhd", "P02NL", channels), channels, "map", 512.0)
 
 
-def gather(into: quality.ElementQuality, adc: np.ndarray, missing: np.ndarray | None = None) -> None:
+def gather(into: quality.ElementQuality, adc: np.ndarray, missing: np.ndarray | None = None, ident: int = 1) -> None:
     pedestals, samples = pedestal.measure(adc, missing)
     health = pedestal.classify(pedestals, 14.0)
     whole = health.good & (pedestals.missing == 0)
     into.before(samples, pedestals, health, whole)
-    into.after(samples, [CommonNoise(5.0, 1.0, 0.1, np.nan)] * len(into.geometry.groups), whole)
+    common = [CommonNoise(5.0, 1.0, 0.1, np.nan)] * len(into.geometry.groups)
+    into.after(samples, common, health, whole, RecordId(10 * ident, 0), ident)
 
 
 def white(rms: float, n_ticks: int = 2000) -> np.ndarray:
@@ -70,18 +72,45 @@ def test_a_line_in_the_spectrum_is_at_its_frequency() -> None:
     assert arrays["frequency_mhz"][arrays["spectrum_before"][0].argmax()] == pytest.approx(0.2, abs=0.004)
 
 
-def test_a_short_pulse_stays_visible_in_a_picture() -> None:
-    samples = np.zeros((70, 6400), np.float32)
-    samples[65, 1234] = -300
-    samples[65, 1235] = 40
-    image = quality.shrink(samples)
-    assert image.shape == (70, 640)
-    assert image[65, 123] == -300
-    assert np.count_nonzero(image) == 1
+def test_the_numbers_of_each_record_are_kept_by_themselves() -> None:
+    into = element()
+    missing = np.zeros((160, 2000), bool)
+    missing[80:100] = True
+    gather(into, white(12), ident=1)
+    gather(into, white(16), missing, ident=3)
+    first, second = into.summary()["by_record"]
+    assert (first["ident"], first["record"], first["sequence"]) == (1, 10, 0)
+    assert (second["ident"], second["record"]) == (3, 30)
+    assert [plane["n_missing"] for record in (first, second) for plane in record["planes"]] == [0, 0, 0, 20]
+    assert first["planes"][0]["rms_nf_adc"] == pytest.approx(12, rel=0.02)
+    assert second["planes"][1]["rms_nf_adc"] == pytest.approx(16, rel=0.02)
 
 
-@pytest.mark.parametrize("n_ticks", [1, 639, 640, 641, 5859])
-def test_pictures_are_never_wider_than_640(n_ticks: int) -> None:
-    image = quality.shrink(np.full((2, n_ticks), 1e6, np.float32))
-    assert image.shape[1] <= 640
-    assert (image == np.iinfo(np.int16).max).all()
+def test_a_plane_without_a_good_channel_has_no_noise_in_a_record() -> None:
+    into = element()
+    adc = white(14)
+    adc[:80] = 9000
+    gather(into, adc)
+    assert into.by_record[0]["planes"][0] == {"rms_nf_adc": None, "n_missing": 0}
+
+
+def test_not_more_records_are_kept_than_the_data_quality_record_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "MAX_BY_RECORD", 2)
+    into = element()
+    for ident in (1, 2, 3):
+        gather(into, white(14, 200), ident=ident)
+    assert [one["ident"] for one in into.by_record] == [1, 2]
+    assert into.n_records == 3
+
+
+def test_only_collection_planes_have_a_gain_of_signal_processing() -> None:
+    channels = np.arange(3440, 4240, dtype=np.int32)  # the last 720 channels of V, the first 80 of W
+    into = quality.ElementQuality(geometry_of("pdhd", "P02NL", channels), channels, "map", 512.0)
+    samples, electrons = np.zeros((800, 2000), np.float32), np.zeros((800, 2048), np.float32)
+    for row in range(0, 800, 4):
+        electrons[row, 1024:1044] = 2000
+        samples[row, 1000:1020] = 20
+    into.charge(samples, electrons, 14.0)
+    induction, collection = into.arrays()["sp_gain"]
+    assert np.isnan(induction)
+    assert np.isfinite(collection)
