@@ -1,6 +1,6 @@
 """A version beside another on the files both have processed: data quality, what the jobs cost, how they failed; with a verdict in words.
 
-The data-quality numbers are read from the table of uploaded records, which has the scalars of each file in one row: quick, and wherever
+The data-quality numbers are read from the table of uploaded records, which has the scalars of each file in its row: quick, and wherever
 the record itself lies by now. What is not there (no upload to this installation) is read from the committed record files.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,13 +29,19 @@ from campaign.versions.paired import Line, judged, line, share
 from campaign.versions.roles import Role
 from declare_daemon.journal import files_by_did
 from dune_prompt.errors import ConfigError
+from stages.evaluate.scalars import INDEX, PLANES, Scalars, unpack
 
 # The files that came last are compared, at most so many; of these at most so many records are read from their files.
 MOST_FILES = 2000
 MOST_READ = 200
 
 # The dashboard's table, by the names of the columns needed: the dashboard is above this room.
-_dqm = sa.table("dqm_record", sa.column("campaign"), sa.column("version"), sa.column("input_did"), sa.column("summary", sa.JSON))
+_dqm = sa.table(
+    "dqm_result",
+    *(sa.column(name) for name in ("campaign", "version", "input_did", "scalars")),
+    sa.column("elements", sa.JSON),
+    sa.column("shown", sa.Boolean),
+)
 
 # Quantities of a plane: key in the record, words, unit, whether it is a count that is added up over the elements.
 _QUALITY = (
@@ -47,7 +54,6 @@ _QUALITY = (
     ("hits", "hits", "/record", True),
     ("charge_e", "charge", "e/record", True),
 )
-_PLANES = ("U", "V", "W")
 
 Values = Mapping[tuple[str, str], float]
 
@@ -126,7 +132,7 @@ def _quality(connection: sa.Connection, new: Version, old: Version, dids: Sequen
     values_old, values_new = _values(connection, old, dids), _values(connection, new, dids)
     lines = []
     for key, words, unit, _ in _QUALITY:
-        for plane in _PLANES:
+        for plane in PLANES:
             pairs = [
                 (values_old[did][key, plane], values_new[did][key, plane])
                 for did in dids
@@ -141,9 +147,9 @@ def _values(connection: sa.Connection, version: Version, dids: Sequence[str]) ->
     """The quantities of each file by (key, plane); files without a record are absent."""
     found: dict[str, Values] = {}
     for part in chunks(dids):
-        mine = (_dqm.c.campaign == version.name, _dqm.c.version == version.version, _dqm.c.input_did.in_(part))
-        for did, summary in connection.execute(sa.select(_dqm.c.input_did, _dqm.c.summary).where(*mine)):
-            found[did] = _by_plane(summary)
+        mine = (_dqm.c.campaign == version.name, _dqm.c.version == version.version, _dqm.c.input_did.in_(part), _dqm.c.shown)
+        for did, elements, block in connection.execute(sa.select(_dqm.c.input_did, _dqm.c.elements, _dqm.c.scalars).where(*mine)):
+            found[did] = _of_block(unpack(block, len(elements)))
     missing = [did for did in dids if did not in found][:MOST_READ]
     for did, path in _record_files(connection, version, missing):
         try:
@@ -153,12 +159,23 @@ def _values(connection: sa.Connection, version: Version, dids: Sequence[str]) ->
     return found
 
 
+def _of_block(scalars: Scalars) -> Values:
+    """The quantities of a row: over the elements counts are added, all else is their median."""
+    found: dict[tuple[str, str], float] = {}
+    for key, _, _, is_count in _QUALITY:
+        for at, name in enumerate(PLANES):
+            values = [float(value) for value in scalars[:, at, INDEX[key]] if not isnan(value)]
+            if values:
+                found[key, name] = sum(values) if is_count else median(values)
+    return found
+
+
 def _by_plane(record: Mapping[str, Any]) -> Values:
-    """The quantities of a record or its summary: over the elements counts are added, all else is their median."""
+    """The same of a record."""
     found: dict[tuple[str, str], float] = {}
     planes = [plane for element in record["elements"] for plane in element["planes"]]
     for key, _, _, is_count in _QUALITY:
-        for name in _PLANES:
+        for name in PLANES:
             each = [plane[key]["median"] if isinstance(plane[key], dict) else plane[key] for plane in planes if plane["plane"] == name]
             values = [float(value) for value in each if value is not None]
             if values:

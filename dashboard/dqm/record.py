@@ -105,11 +105,11 @@ class Plane(Part):
 
     plane: Literal["U", "V", "W"]
     n_channels: Count
-    n_missing: Count
-    n_dead: Count
-    n_noisy: Count
-    n_low: Count
-    n_high: Count
+    n_missing: Count | None
+    n_dead: Count | None
+    n_noisy: Count | None
+    n_low: Count | None
+    n_high: Count | None
     missing_fraction: Number
     saturated_fraction: Number
     pedestal_adc: Range
@@ -124,7 +124,26 @@ class Plane(Part):
     hits: Number
     hit_charge_e: Histogram
     sp_nonzero_fraction: Number
+    sp_gain: Number = None
     channels: Channels
+
+
+class PlaneOfRecord(Part):
+    """One plane in one trigger record."""
+
+    plane: Literal["U", "V", "W"]
+    hits: Number
+    charge_e: Number
+    rms_nf_adc: Number
+    n_missing: Count
+
+
+class ByRecord(Part):
+    """An element in one trigger record."""
+
+    record: int
+    sequence: int
+    planes: tuple[PlaneOfRecord, ...] = Field(max_length=3)
 
 
 class Element(Part):
@@ -137,6 +156,7 @@ class Element(Part):
     n_ticks: Count
     tick_ns: float
     planes: tuple[Plane, ...] = Field(max_length=3)
+    by_record: tuple[ByRecord, ...] = Field((), max_length=500)
 
     @model_validator(mode="after")
     def _planes_once(self) -> Element:
@@ -179,6 +199,15 @@ class Picture(Part):
     plane: Literal["U", "V", "W"]
     kind: Word
     record: int
+    sequence: int | None = None
+    first_channel: Count | None = None
+    n_channels: Count | None = None
+    n_ticks: Count | None = None
+    ticks_per_pixel: Count | None = None
+    tick_ns: Number = None
+    low: Number = None
+    high: Number = None
+    unit: Text | None = None
 
 
 class Performance(Part):
@@ -207,7 +236,8 @@ class DqmRecord(Part):
     campaign: Word
     version: Word
     attempt: Annotated[Word, Field(max_length=26)]
-    payload: Text
+    stage: Word = "evaluate"
+    payload: Annotated[Text, Field(max_length=64)]
     gain_mv_per_fc: Number
     notes: tuple[Text, ...] = Field(max_length=100)
     records: TriggerRecords | None
@@ -228,6 +258,11 @@ class DqmRecord(Part):
     def input_name(self) -> str:
         """The raw file's name, without its namespace."""
         return self.input_did.rpartition(":")[2]
+
+    @property
+    def run_type(self) -> str:
+        """What kind of data it is: runs of one kind are judged by the same limits and have a reference of their own."""
+        return (self.data_stream or "")[:64]
 
 
 def read_record(content: bytes) -> DqmRecord:

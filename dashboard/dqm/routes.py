@@ -4,7 +4,7 @@
 
 import time
 from pathlib import Path as FilePath
-from typing import Annotated, Any
+from typing import Annotated
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, HTTPException, Path, Query, Request, Response
@@ -15,13 +15,12 @@ from pydantic import BaseModel
 from campaign.service.access import Caller
 from campaign.service.tokens import Principal
 from dashboard.dqm.storage import RECORD, DqmStorage, Stored
-from dashboard.dqm.summary import Summary
-from dashboard.dqm.tables import dqm_table
+from dashboard.dqm.summary import RecordSummary, read_summaries
+from dashboard.dqm.tables import result_table
 from dashboard.dqm.upload import UPLOAD_BYTES, Upload, check_right, received
 from dashboard.web import FOREVER
-from dune_prompt.errors import ConflictError, DataError
+from dune_prompt.errors import DataError
 from dune_prompt.records import check_name
-from dune_prompt.settings import Site
 from dune_prompt.store import Store
 
 _BODY = {
@@ -41,35 +40,24 @@ _BODY = {
 }
 
 
+RecordId = Annotated[int, Path(ge=1, lt=2**63)]
+Word = Annotated[str, Query(max_length=64)]
+
+
 class UploadAnswer(BaseModel):
-    """What is kept now. `pictures_missing` are in the record but did not come, in this upload or one before."""
+    """What is kept now. `shown`: the record counts for its input, the others of it are history. `pictures_missing` are in the record but
+    did not come, in this upload or one before."""
 
     id: int
     attempt: str
+    shown: bool
     pictures: int
     pictures_missing: list[str]
 
 
-class RecordSummary(BaseModel):
-    """A record without its channels, spectra and pictures."""
-
-    id: int
-    campaign: str
-    version: str
-    input_did: str
-    run: int
-    file_index: int | None
-    detector: str
-    attempt: str
-    made_at: float
-    received_at: float
-    summary: Summary
-
-
-def create_router(site: Site, store: Store, caller: Caller) -> APIRouter:
+def create_router(store: Store, storage: DqmStorage, caller: Caller) -> APIRouter:
     """The routes of data quality; `caller` is the dependency that authenticates."""
     router = APIRouter()
-    storage = DqmStorage(store, site.workspace)
 
     @router.put(
         "/api/v1/dqm/records",
@@ -79,64 +67,60 @@ def create_router(site: Site, store: Store, caller: Caller) -> APIRouter:
         openapi_extra={"requestBody": _BODY},
     )
     async def upload(principal: Annotated[Principal, Depends(caller)], request: Request, response: Response) -> UploadAnswer:
-        """Keep a record and its pictures. 201: it is new, or replaces an older attempt's; 200: this attempt sent it before."""
+        """Keep a record and its pictures. 201: it is new; 200: this attempt sent it before."""
         async with received(request) as form:
             stored = await run_in_threadpool(keep, principal, form)
         response.status_code = 201 if stored.created else 200
-        return UploadAnswer(id=stored.id, attempt=form.record.attempt, pictures=stored.pictures, pictures_missing=stored.pictures_missing)
+        return UploadAnswer(
+            id=stored.id,
+            attempt=form.record.attempt,
+            shown=stored.shown,
+            pictures=stored.pictures,
+            pictures_missing=stored.pictures_missing,
+        )
 
     def keep(principal: Principal, form: Upload) -> Stored:
         with store.read() as connection:
             check_right(connection, principal, form.record)
-        try:
-            return storage.keep(form.record, form.content, form.pictures, time.time())
-        except ConflictError as error:
-            raise HTTPException(409, str(error)) from None
+        return storage.keep(form.record, form.content, form.pictures, time.time())
 
     @router.get("/api/v1/dqm/runs/{run}", tags=["dqm"], response_model=list[RecordSummary])
     def run_summaries(
         run: Annotated[int, Path(ge=0, lt=2**31)],
-        campaign: str | None = None,
-        version: str | None = None,
-        limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
+        campaign: Word | None = None,
+        version: Word | None = None,
+        history: Annotated[bool, Query(description="also the records of attempts that do not count")] = False,
+        limit: Annotated[int, Query(ge=1, le=5000)] = 200,
     ) -> JSONResponse:
         """The summaries of a run, in the order of its files."""
-        d = dqm_table.c
-        columns = [d[name] for name in RecordSummary.model_fields]
-        statement = sa.select(*columns).where(d.run == run).order_by(d.file_index, d.input_did, d.id).limit(limit)
-        if campaign is not None:
-            statement = statement.where(d.campaign == campaign)
-        if version is not None:
-            statement = statement.where(d.version == version)
         with store.read() as connection:
-            # Checked when it came in: checking a thousand of them again would take most of a second.
-            return JSONResponse([dict(row) for row in connection.execute(statement).mappings()])
+            summaries = read_summaries(connection, run, campaign, version, history=history, limit=limit)
+        # Not checked against the model: a thousand of them would take most of a second.
+        return JSONResponse(summaries)
 
     @router.get("/api/v1/dqm/records/{record_id}", tags=["dqm"])
-    def record(record_id: int) -> FileResponse:
+    def record(record_id: RecordId) -> FileResponse:
         """A record, as it was uploaded."""
-        row = row_of(record_id)
-        return FileResponse(existing(storage.file_path(row.folder, RECORD)), media_type="application/json")
+        return FileResponse(existing(storage.file_path(folder_of(record_id), RECORD)), media_type="application/json")
 
-    @router.get("/dqm/pictures/{record_id}/{attempt}/{name}", include_in_schema=False)
-    def picture(record_id: int, attempt: str, name: str) -> FileResponse:
-        """A picture of the attempt that counts: another attempt has another address, so a browser may keep it."""
-        row = row_of(record_id)
-        if row.attempt != attempt or not name.endswith(".png"):
+    @router.get("/dqm/pictures/{record_id}/{name}", include_in_schema=False)
+    def picture(record_id: RecordId, name: str) -> FileResponse:
+        """A picture. Another attempt's has another address, so a browser may keep it."""
+        folder = folder_of(record_id)
+        if not name.endswith(".png"):
             raise HTTPException(404, "no such picture")
         try:
-            path = storage.file_path(row.folder, check_name(name))
+            path = storage.file_path(folder, check_name(name))
         except DataError:
             raise HTTPException(404, "no such picture") from None
         return FileResponse(existing(path), media_type="image/png", headers={"Cache-Control": FOREVER})
 
-    def row_of(record_id: int) -> Any:
-        statement = sa.select(dqm_table.c.folder, dqm_table.c.attempt).where(dqm_table.c.id == record_id)
+    def folder_of(record_id: int) -> str:
         with store.read() as connection:
-            row = connection.execute(statement).one_or_none()
-        if row is None:
+            folder = connection.execute(sa.select(result_table.c.folder).where(result_table.c.id == record_id)).scalar_one_or_none()
+        if folder is None:
             raise HTTPException(404, "no such record")
-        return row
+        return str(folder)
 
     return router
 

@@ -1,89 +1,71 @@
-"""The scalars of a record, kept in its row: what tables and trends are made of, without channels, spectra and pictures."""
+"""Records as the API lists them: their scalars by element and plane, without channels, spectra and pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+import sqlalchemy as sa
+from pydantic import BaseModel, Field
 
-from dashboard.dqm.record import DqmRecord, Number, Range
-
-_BULKY = {"spectrum", "hit_charge_e", "channels"}
-
-
-class PlaneSummary(BaseModel):
-    """The scalars of one plane of one element."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    plane: str
-    n_channels: int
-    n_missing: int
-    n_dead: int
-    n_noisy: int
-    n_low: int
-    n_high: int
-    missing_fraction: Number
-    saturated_fraction: Number
-    pedestal_adc: Range
-    std_raw_adc: Range
-    rms_raw_adc: Range
-    rms_nf_adc: Range
-    coherent_rms_before_adc: Number
-    coherent_rms_after_adc: Number
-    coherent_fraction: Number
-    charge_e: Number
-    hits: Number
-    sp_nonzero_fraction: Number
+from dashboard.dqm.scalars import PLANES, SCALARS, unpack
+from dashboard.dqm.tables import result_table
 
 
-class ElementSummary(BaseModel):
-    """The planes of one APA or CRP."""
+class RecordSummary(BaseModel):
+    """A record in short. `data_at`: when its data were taken; `flag`: 0 not judged, 1 good, 2 medium, 3 bad."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    element: str
-    anode: int
-    n_records: int
-    planes: list[PlaneSummary]
-
-
-class Summary(BaseModel):
-    """What is kept of a record in its row. `pictures_missing`: listed in the record, but not uploaded (yet)."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
+    id: int
+    campaign: str
+    version: str
+    input_did: str
+    stage: str
+    attempt: str
+    shown: bool
+    run: int
+    file_index: int | None
+    detector: str
+    run_type: str
+    data_at: float | None
+    made_at: float
+    received_at: float
     payload: str
     notes: list[str]
     n_records: int | None
     n_used: int | None
     n_problems: int | None
-    elements: list[ElementSummary]
     pictures_missing: list[str]
+    flag: int
+    elements: dict[str, dict[str, dict[str, float | None]]] = Field(description="scalars by element, plane and name")
 
 
-def summarise(record: DqmRecord, pictures_missing: Collection[str]) -> dict[str, Any]:
-    """The summary of a record, as JSON."""
-    elements = [
-        {
-            "element": element.element,
-            "anode": element.anode,
-            "n_records": element.n_records,
-            "planes": [
-                plane.model_dump(exclude=_BULKY | {"coherent_rms_adc", "correlation"})
-                | {"coherent_rms_before_adc": plane.coherent_rms_adc.before, "coherent_rms_after_adc": plane.coherent_rms_adc.after}
-                for plane in element.planes
-            ],
-        }
-        for element in record.elements
-    ]
-    return {
-        "payload": record.payload,
-        "notes": list(record.notes),
-        "n_records": record.records.n_records if record.records else None,
-        "n_used": record.records.n_used if record.records else None,
-        "n_problems": record.records.n_problems if record.records else None,
-        "elements": elements,
-        "pictures_missing": sorted(pictures_missing),
+_COLUMNS = [result_table.c[name] for name in RecordSummary.model_fields]
+
+
+def read_summaries(
+    connection: sa.Connection, run: int, campaign: str | None, version: str | None, *, history: bool, limit: int
+) -> list[dict[str, Any]]:
+    """The records of a run in the order of its files; with `history` also those that are not shown. As JSON of `RecordSummary`."""
+    d = result_table.c
+    statement = sa.select(*_COLUMNS, d.scalars).where(d.run == run).order_by(d.file_index, d.input_did, d.id).limit(limit)
+    if not history:
+        statement = statement.where(d.shown)
+    if campaign is not None:
+        statement = statement.where(d.campaign == campaign)
+    if version is not None:
+        statement = statement.where(d.version == version)
+    return [_summary(dict(row)) for row in connection.execute(statement).mappings()]
+
+
+def _summary(row: dict[str, Any]) -> dict[str, Any]:
+    block = unpack(row.pop("scalars"), len(row["elements"]))
+    row["elements"] = {
+        element: {plane: _by_name(values) for plane, values in zip(PLANES, planes.tolist(), strict=True) if not math.isnan(values[0])}
+        for element, planes in zip(row["elements"], block, strict=True)
     }
+    return row
+
+
+def _by_name(values: list[float]) -> dict[str, float | None]:
+    # The numbers were float32: more than seven digits would be noise.
+    return {name: None if math.isnan(value) else float(f"{value:.7g}") for name, value in zip(SCALARS, values, strict=True)}

@@ -13,6 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from campaign.ledger.tables import attempt_table, campaign_table, commit_table, task_table
+from campaign.service.scopes import Scope
 from campaign.service.tokens import Principal
 from dashboard.dqm.record import DqmRecord, read_record
 from dune_prompt.errors import DataError
@@ -89,12 +90,12 @@ def _check_size(part: UploadFile, limit: int, what: str) -> None:
 
 def check_right(connection: sa.Connection, caller: Principal, record: DqmRecord) -> None:
     """An attempt may upload the record of its own input, made by itself or, where each stage is a job of its own, by the attempt that
-    counts for `evaluate`. The operator may upload any.
+    counts for `evaluate`. With the scope `upload`, any.
 
     Raises:
         HTTPException: 403.
     """
-    if caller.kind == "operator":
+    if caller.may(Scope.UPLOAD):
         return
     t, k, c = task_table.c, campaign_table.c, commit_table.c
     statement = (
@@ -112,4 +113,4 @@ def check_right(connection: sa.Connection, caller: Principal, record: DqmRecord)
         evaluated = sa.select(c.attempt_id).where(c.input_id == input_id, c.stage == "evaluate", c.attempt_id == record.attempt)
         input_id = input_id if connection.execute(evaluated).scalar_one_or_none() else None
     if input_id is None:
-        raise HTTPException(403, "a token speaks for its own attempt only, and this record is another's")
+        raise HTTPException(403, f"without the scope {Scope.UPLOAD} a token speaks for its own attempt only, and this record is another's")

@@ -8,12 +8,13 @@ import typing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import dashboard.dqm.record as received
 import stages.evaluate.record as written
 from dashboard.dqm.record import read_record
-from dashboard.dqm.summary import Summary, summarise
+from dashboard.dqm.scalars import INDEX, PLANES, pack, unpack
 from stages.evaluate import elements
 
 PARTS = [
@@ -46,16 +47,20 @@ def test_both_speak_the_same_schema() -> None:
 
 def test_a_file_without_data_has_a_record(record: Any) -> None:
     content = record(elements=0) | {"records": None, "payload": "noop", "gain_mv_per_fc": None, "file_index": None}
-    summary = summarise(read_record(json.dumps(content).encode()), [])
-    assert Summary.model_validate(summary).elements == []
-    assert summary["n_records"] is None
+    assert pack(read_record(json.dumps(content).encode())) == b""
 
 
-def test_the_summary_is_small_and_reads_back(record: Any) -> None:
-    content = json.dumps(record(channels=800, elements=4)).encode()
-    summary = summarise(read_record(content), ["b.png", "a.png"])
-    assert len(json.dumps(summary)) < len(content) / 30
-    assert Summary.model_validate(summary).pictures_missing == ["a.png", "b.png"]
+def test_the_scalars_of_a_record_are_small_and_read_back(record: Any) -> None:
+    content = record(channels=800, elements=4)
+    block = pack(read_record(json.dumps(content).encode()))
+    assert len(block) <= 4 * 300
+    scalars = unpack(block, 4)
+    for row, element in zip(scalars, content["elements"], strict=True):
+        for plane in element["planes"]:
+            values = row[PLANES.index(plane["plane"])]
+            assert values[INDEX["rms_nf_adc_p95"]] == pytest.approx(plane["rms_nf_adc"]["p95"], rel=1e-6)
+            assert values[INDEX["hits"]] == pytest.approx(plane["hits"], rel=1e-6)
+            assert np.isnan(values[INDEX["sp_gain"]])
 
 
 def test_the_page_that_describes_the_record_names_every_field() -> None:

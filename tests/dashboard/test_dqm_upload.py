@@ -6,25 +6,34 @@ import copy
 import io
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from campaign.ledger.tables import commit_table
 from campaign.service.tokens import Principal
 from dashboard.dqm import storage
-from dashboard.dqm.record import read_record
+from dashboard.dqm.record import DqmRecord, read_record
+from dashboard.dqm.rollup import Roller
 from dashboard.dqm.storage import DqmStorage
-from dashboard.dqm.tables import dqm_table
+from dashboard.dqm.tables import result_table
+from dashboard.quality.flags import Flag
+from dashboard.quality.judging import Judgement
 
 OLD, NEW = "01J0QZ5W3V5T9H0F1N2M3P4Q5R", "01J0QZ9999999999999999999R"
 NAME = "np04hd_raw_run027296_0000_dataflow0_datawriter_0_20240619T110330"
 
 
+def unjudged(_: DqmRecord) -> Judgement:
+    return Judgement(1, None, Flag.NULL, {}, [])
+
+
 def rows(store: Any) -> list[Any]:
     with store.read() as connection:
-        return list(connection.execute(sa.select(dqm_table)).all())
+        return list(connection.execute(sa.select(result_table).order_by(result_table.c.id)).all())
 
 
 def folders(site: Any) -> list[str]:
@@ -36,16 +45,18 @@ def test_a_record_is_kept_with_its_pictures(upload: Any, record: Any, client: An
     content = record(attempt=OLD, elements=1)
     answer = upload(content)
     assert answer.status_code == 201
-    assert answer.json() == {"id": 1, "attempt": OLD, "pictures": 9, "pictures_missing": []}
+    assert answer.json() == {"id": 1, "attempt": OLD, "shown": True, "pictures": 9, "pictures_missing": []}
     assert folders(site) == [f"pdhd-prompt/v1/run027296/{NAME}/{OLD}"]
     assert client.get("/api/v1/dqm/records/1").json() == content
-    picture = client.get(f"/dqm/pictures/1/{OLD}/{content['pictures'][0]['name']}")
+    picture = client.get(f"/dqm/pictures/1/{content['pictures'][0]['name']}")
     assert (picture.content, picture.headers["content-type"]) == (make_png(), "image/png")
     assert "immutable" in picture.headers["cache-control"]
     summaries = client.get("/api/v1/dqm/runs/27296").json()
     assert len(summaries) == 1
-    plane = summaries[0]["summary"]["elements"][0]["planes"][0]
-    assert plane["rms_nf_adc"] == content["elements"][0]["planes"][0]["rms_nf_adc"]
+    plane, sent = summaries[0]["elements"]["P02SU"]["U"], content["elements"][0]["planes"][0]
+    for part, key in (("median", "rms_nf_adc"), ("p05", "rms_nf_adc_p05"), ("p95", "rms_nf_adc_p95")):
+        assert plane[key] == pytest.approx(sent["rms_nf_adc"][part], rel=1e-6)
+    assert (plane["n_dead"], plane["sp_gain"]) == (sent["n_dead"], None)
     assert "channels" not in plane
     assert client.get("/api/v1/dqm/runs/27296?version=v2").json() == []
 
@@ -70,10 +81,10 @@ def test_a_partial_upload_is_visible_and_can_be_completed(upload: Any, record: A
     names = [picture["name"] for picture in content["pictures"]]
     answer = upload(content, pictures={names[0]: make_png()})
     assert answer.json()["pictures_missing"] == names[1:]
-    assert rows(store)[0].summary["pictures_missing"] == sorted(names[1:])
+    assert rows(store)[0].pictures_missing == names[1:]
     answer = upload(content, pictures={name: make_png() for name in names[1:]})
     assert (answer.status_code, answer.json()["pictures_missing"]) == (200, [])
-    assert rows(store)[0].summary["pictures_missing"] == []
+    assert rows(store)[0].pictures_missing == []
 
 
 def test_two_uploads_of_one_attempt_at_once_tell_in_the_end_what_is_there(
@@ -81,7 +92,7 @@ def test_two_uploads_of_one_attempt_at_once_tell_in_the_end_what_is_there(
 ) -> None:
     """The second comes, with the other pictures, after the first has written its files and before it writes its row."""
     content = json.dumps(record(attempt=OLD, elements=1)).encode()
-    parsed, keep = read_record(content), DqmStorage(store, site.workspace)
+    parsed, keep = read_record(content), DqmStorage(store, site.workspace, unjudged)
     first, *others = (picture.name for picture in parsed.pictures)
     write = storage._write
     came: list[bool] = []
@@ -94,31 +105,65 @@ def test_two_uploads_of_one_attempt_at_once_tell_in_the_end_what_is_there(
 
     monkeypatch.setattr(storage, "_write", write_with_a_rival)
     assert keep.keep(parsed, content, {first: io.BytesIO(make_png())}, 1.0).pictures_missing == []
-    assert rows(store)[0].summary["pictures_missing"] == []
+    assert rows(store)[0].pictures_missing == []
 
 
-def test_a_newer_attempt_replaces_an_older_one_with_all_its_files(upload: Any, record: Any, store: Any, site: Any, client: Any) -> None:
+def shown(store: Any) -> list[str]:
+    """The attempts whose record counts."""
+    return [row.attempt for row in rows(store) if row.shown]
+
+
+def test_a_newer_attempt_is_shown_and_the_older_stays_as_history(upload: Any, record: Any, store: Any, site: Any, client: Any) -> None:
     content = record(attempt=OLD, elements=1)
     upload(content)
-    assert upload({**content, "attempt": NEW}).status_code == 201
-    assert [row.attempt for row in rows(store)] == [NEW]
-    assert folders(site) == [f"pdhd-prompt/v1/run027296/{NAME}/{NEW}"]
-    assert client.get(f"/dqm/pictures/1/{OLD}/{content['pictures'][0]['name']}").status_code == 404
-    assert client.get(f"/dqm/pictures/1/{NEW}/{content['pictures'][0]['name']}").status_code == 200
+    answer = upload({**content, "attempt": NEW})
+    assert (answer.status_code, answer.json()["shown"]) == (201, True)
+    assert shown(store) == [NEW]
+    assert folders(site) == [f"pdhd-prompt/v1/run027296/{NAME}/{OLD}", f"pdhd-prompt/v1/run027296/{NAME}/{NEW}"]
+    assert [row["attempt"] for row in client.get("/api/v1/dqm/runs/27296").json()] == [NEW]
+    assert [row["attempt"] for row in client.get("/api/v1/dqm/runs/27296?history=true").json()] == [OLD, NEW]
+    assert [client.get(f"/api/v1/dqm/records/{number}").json()["attempt"] for number in (1, 2)] == [OLD, NEW]
 
 
-def test_an_older_attempt_is_refused_and_leaves_nothing(upload: Any, record: Any, store: Any, site: Any) -> None:
+def test_an_older_attempt_that_comes_late_is_history(upload: Any, record: Any, store: Any, client: Any) -> None:
     upload(record(attempt=NEW, elements=1))
     answer = upload(record(attempt=OLD, elements=1))
-    assert answer.status_code == 409
-    assert NEW in answer.json()["detail"]
-    assert [row.attempt for row in rows(store)] == [NEW]
-    assert folders(site) == [f"pdhd-prompt/v1/run027296/{NAME}/{NEW}"]
+    assert (answer.status_code, answer.json()["shown"]) == (201, False)
+    assert shown(store) == [NEW]
 
 
-def test_of_two_attempts_at_once_the_newer_one_stays(record: Any, store: Any, site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_committed_attempt_is_shown_whatever_is_newer(upload: Any, record: Any, store: Any, ledger: Any) -> None:
+    ledger.campaign()
+    task = ledger.task(27296, 0, state="done")
+    first, second = ledger.attempt(task, 1), ledger.attempt(task, 2)
+    ledger.commits.append({"input_id": 1, "stage": "evaluate", "attempt_id": first["id"]})
+    ledger.write()
+    upload(record(attempt=second["id"], elements=1))
+    assert shown(store) == [second["id"]]
+    upload(record(attempt=first["id"], elements=1))
+    assert shown(store) == [first["id"]]
+
+
+def test_a_commit_that_comes_after_the_records_decides_too(upload: Any, record: Any, store: Any, ledger: Any) -> None:
+    ledger.campaign()
+    task = ledger.task(27296, 0, state="reported")
+    first, second = ledger.attempt(task, 1), ledger.attempt(task, 2)
+    ledger.write()
+    for attempt in (first, second):
+        upload(record(attempt=attempt["id"], elements=1))
+    roller = Roller(store)
+    roller.roll_stale(time.time())
+    assert shown(store) == [second["id"]]
+    with store.write() as connection:
+        connection.execute(sa.insert(commit_table).values(input_id=1, stage="evaluate", attempt_id=first["id"]))
+    assert roller.roll_stale(time.time()) == 1
+    assert shown(store) == [first["id"]]
+    assert roller.roll_stale(time.time()) == 0
+
+
+def test_of_two_attempts_at_once_one_is_shown(record: Any, store: Any, site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newer one comes between the older one's look and its writing."""
-    keep = DqmStorage(store, site.workspace)
+    keep = DqmStorage(store, site.workspace, unjudged)
     older, newer = (read_record(json.dumps(record(attempt=attempt, elements=1)).encode()) for attempt in (OLD, NEW))
     write = storage._write
     came: list[bool] = []
@@ -130,14 +175,12 @@ def test_of_two_attempts_at_once_the_newer_one_stays(record: Any, store: Any, si
             keep.keep(newer, b"{}", {}, 2.0)
 
     monkeypatch.setattr(storage, "_write", write_with_a_rival)
-    with pytest.raises(Exception, match="newer attempt"):
-        keep.keep(older, b"{}", {}, 1.0)
-    assert [row.attempt for row in rows(store)] == [NEW]
-    assert folders(site) == [f"pdhd-prompt/v1/run027296/{NAME}/{NEW}"]
+    assert not keep.keep(older, b"{}", {}, 1.0).shown
+    assert shown(store) == [NEW]
 
 
 def test_a_kill_before_the_row_is_written_leaves_the_old_record_and_the_next_try_repairs(
-    upload: Any, record: Any, store: Any, site: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+    upload: Any, record: Any, store: Any, site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload(record(attempt=OLD, elements=1))
     content = json.dumps(record(attempt=NEW, elements=1)).encode()
@@ -145,22 +188,29 @@ def test_a_kill_before_the_row_is_written_leaves_the_old_record_and_the_next_try
     class Killed(BaseException):
         pass
 
-    def die(*_: Any) -> int:
+    def die(*_: Any, **__: Any) -> int:
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr("dashboard.dqm.storage._write_row", die)
-        DqmStorage(store, site.workspace).keep(read_record(content), content, {}, 1.0)
-    assert [row.attempt for row in rows(store)] == [OLD]
-    assert client.get("/api/v1/dqm/records/1").json()["attempt"] == OLD
+        DqmStorage(store, site.workspace, unjudged).keep(read_record(content), content, {}, 1.0)
+    assert shown(store) == [OLD]
     assert upload(record(attempt=NEW, elements=1)).status_code == 201
-    assert client.get("/api/v1/dqm/records/1").json()["attempt"] == NEW
+    assert shown(store) == [NEW]
 
 
-def test_by_hand_the_later_made_record_counts(upload: Any, record: Any, store: Any) -> None:
-    assert upload({**record(attempt="by-hand", elements=1), "made_at": 100.0}).status_code == 201
-    assert upload({**record(attempt=OLD, elements=1), "made_at": 200.0}).status_code == 201
-    assert upload({**record(attempt="by-hand", elements=1), "made_at": 150.0}).status_code == 409
+def test_by_hand_the_later_made_record_is_shown(upload: Any, record: Any, store: Any) -> None:
+    upload({**record(attempt="by-hand", elements=1), "made_at": 100.0})
+    upload({**record(attempt=OLD, elements=1), "made_at": 200.0})
+    assert shown(store) == [OLD]
+    upload({**record(attempt="by-hand-again", elements=1), "made_at": 150.0})
+    assert shown(store) == [OLD]
+
+
+def test_stages_have_records_of_their_own(upload: Any, record: Any, store: Any) -> None:
+    upload(record(attempt=OLD, elements=1))
+    upload({**record(attempt=NEW, elements=1), "stage": "evaluate_again"})
+    assert shown(store) == [OLD, NEW]
 
 
 @pytest.mark.parametrize("token", [None, "", "wrong"])
@@ -312,8 +362,8 @@ def test_other_parts_are_refused(client: Any, parts: Any) -> None:
 @pytest.mark.parametrize("name", ["record.json", "..%2frecord.json", "%2e%2e", "x.png", ".png", "..png"])
 def test_only_pictures_of_the_record_are_served(upload: Any, record: Any, client: Any, name: str) -> None:
     upload(record(attempt=OLD, elements=1))
-    assert client.get(f"/dqm/pictures/1/{OLD}/{name}").status_code == 404
-    assert client.get(f"/dqm/pictures/7/{OLD}/x.png").status_code == 404
+    assert client.get(f"/dqm/pictures/1/{name}").status_code == 404
+    assert client.get("/dqm/pictures/7/x.png").status_code == 404
 
 
 def test_a_full_disk_is_told_as_something_that_passes(upload: Any, record: Any, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,10 @@ from alembic.migration import MigrationContext
 import campaign.draining.tables
 import campaign.ledger.tables
 import campaign.probe.tables  # noqa: F401
-import dashboard.dqm.tables  # noqa: F401
+import dashboard.alarms.tables
+import dashboard.dqm.tables
+import dashboard.operations.tables
+import dashboard.quality.tables  # noqa: F401
 import declare_daemon.journal.tables  # noqa: F401
 from dune_prompt.errors import ConfigError, TransientError
 from dune_prompt.store import Event, Lease, LeaseHeldError, LeaseLostError, Store, event_table, metadata, open_store, record_events

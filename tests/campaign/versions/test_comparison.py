@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
@@ -20,6 +21,7 @@ from campaign.versions.comparison import Comparison, compare
 from campaign.versions.paired import Line, judged, line, share, sign_test
 from dune_prompt.errors import ConfigError
 from dune_prompt.store import metadata
+from stages.evaluate.scalars import INDEX, PLANES, SCALARS
 from tests.campaign.two_versions import NOW, TwoVersions
 
 CANARY = "inputs: {from_run: 1}\ncanary: {last: 1000}"
@@ -190,16 +192,38 @@ def by_name(found: Comparison, what: str) -> Line:
 
 def upload(house: TwoVersions, version: str, did: str, content: dict[str, Any]) -> None:
     """The dashboard has received the record of a file. Its table is written by name, as it is read."""
-    names = ["campaign", "version", "input_did", "run", "detector", "attempt", "made_at", "received_at", "summary", "folder"]
-    table = sa.table("dqm_record", *(sa.column(name) for name in names))
-    values = ("prompt", version, did, 1, "pdhd", "a" * 26, NOW, NOW, json.dumps(content), "dqm")
+    elements = content["elements"]
+    block = np.full((len(elements), len(PLANES), len(SCALARS)), np.nan, np.float32)
+    for row, element in enumerate(elements):
+        for plane in element["planes"]:
+            for key, value in plane.items():
+                if key in INDEX:
+                    block[row, PLANES.index(plane["plane"]), INDEX[key]] = value["median"] if isinstance(value, dict) else value
+    values = {
+        "campaign": "prompt",
+        "version": version,
+        "input_did": did,
+        "stage": "evaluate",
+        "run": 1,
+        "detector": "pdhd",
+        "attempt": "a" * 26,
+        "shown": True,
+        "made_at": NOW,
+        "received_at": NOW,
+        "folder": "dqm",
+        "payload": "numpy",
+        "notes": "[]",
+        "pictures_missing": "[]",
+        "elements": json.dumps([f"E{row}" for row in range(len(elements))]),
+        "scalars": block.tobytes(),
+    }
     with house.writing() as connection:
-        connection.execute(sa.insert(table).values(**dict(zip(names, values, strict=True))))
+        connection.execute(sa.insert(sa.table("dqm_result", *(sa.column(name) for name in values))).values(**values))
 
 
 def test_the_columns_that_are_read_are_those_the_dashboard_has() -> None:
     from campaign.versions import comparison
-    from dashboard.dqm.tables import dqm_table
+    from dashboard.dqm.tables import result_table
 
-    assert dqm_table.name in metadata.tables
-    assert {column.name for column in comparison._dqm.columns} <= {column.name for column in dqm_table.columns}
+    assert result_table.name in metadata.tables
+    assert {column.name for column in comparison._dqm.columns} <= {column.name for column in result_table.columns}
