@@ -1,4 +1,4 @@
-"""What the declare daemon has done, what it is stuck at, and what it misses, from its own status."""
+"""What the declare daemon has done, what it is stuck at, and how the catalogues are, from its own status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from declare_daemon.journal import FileState
 from declare_daemon.journal.states import WAITING
 from declare_daemon.journal.tables import file_table
-from declare_daemon.status import Alarm, read_status
+from declare_daemon.registration.pauses import Pause
+from declare_daemon.status import Alarm, Status, read_status
 from dune_prompt.settings import Site
 
 SHOWN = 30
@@ -29,9 +30,19 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class CatalogHealth:
+    """A catalogue of the site file: since when it does not answer and what it said, who paused it and why, and how much waits for it."""
+
+    kind: str
+    queued: int
+    away: Alarm | None
+    pause: Pause | None
+
+
+@dataclass(frozen=True, slots=True)
 class Declaring:
     """The journal: files by origin (raw: `buffer`, derived: `outbox`) and state, the files somebody must look at, how many are tried
-    again and why, and what outside does not answer (`alarms`)."""
+    again and why, the catalogues, and what else outside does not answer (`alarms`: buffer, outboxes)."""
 
     buffer: dict[str, int]
     outbox: dict[str, int]
@@ -42,6 +53,7 @@ class Declaring:
     problems: list[Problem]
     retrying: int
     retry_reason: str | None
+    catalogs: list[CatalogHealth]
     alarms: list[Alarm]
 
 
@@ -66,5 +78,17 @@ def read_declaring(connection: sa.Connection, site: Site, now: float) -> Declari
         ],
         retrying=retrying,
         retry_reason=connection.execute(latest).scalar_one_or_none() if retrying else None,
-        alarms=status.alarms,
+        catalogs=[_health(settings.kind, status, now) for settings in site.catalogs],
+        alarms=[alarm for alarm in status.alarms if not alarm.subject.startswith(("catalog:", "storage:"))],
+    )
+
+
+def _health(kind: str, status: Status, now: float) -> CatalogHealth:
+    away = {alarm.subject: alarm for alarm in status.alarms}
+    pauses = [pause for pause in status.pauses if pause.catalog == kind and (pause.until is None or pause.until > now)]
+    return CatalogHealth(
+        kind=kind,
+        queued=sum(files for (catalog, _), files in status.queued.items() if catalog == kind),
+        away=away.get(f"catalog:{kind}") or away.get(f"storage:{kind}"),
+        pause=pauses[0] if pauses else None,
     )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from campaign.ledger.tables import attempt_table, task_table
 from campaign.states import TaskState
-from dashboard.operations.campaigns import Campaigns
+from dashboard.operations.campaigns import Campaigns, of_campaigns
 
 RECENT_S = 86400.0
 SHOWN = 40
@@ -37,49 +37,61 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class FailureClass:
-    """How many attempts failed in this way within the last day."""
+    """How many attempts failed in this way within the last day, and the newest of them: its id (that of its log), file and message."""
 
     error_class: str
     attempts: int
+    attempt: str
+    at: float
+    input_did: str
+    run: int
+    file_index: int | None
+    message: str
 
 
 def read_failures(connection: sa.Connection, campaigns: Campaigns, now: float, limit: int = SHOWN) -> list[Failure]:
     """Parked tasks first, then the latest failed attempts of other tasks, newest first."""
-    parked = _parked(connection, campaigns, limit, task_table.c.campaign_id.in_(campaigns))
+    parked = _parked(connection, campaigns, limit, of_campaigns(campaigns))
     recent = _attempts(connection, campaigns, limit, attempt_table.c.ended_at > now - RECENT_S, task_table.c.state != TaskState.PARKED)
     return [*parked, *recent][:limit]
 
 
 def read_failures_of_run(connection: sa.Connection, campaigns: Campaigns, run: int, limit: int = SHOWN) -> list[Failure]:
     """The same for one run, over all its time."""
-    of_run = (task_table.c.run == run, task_table.c.campaign_id.in_(campaigns))
+    of_run = (task_table.c.run == run, of_campaigns(campaigns))
     parked = _parked(connection, campaigns, limit, *of_run)
     return [*parked, *_attempts(connection, campaigns, limit, *of_run, task_table.c.state != TaskState.PARKED)][:limit]
 
 
 def read_failure_classes(connection: sa.Connection, campaigns: Campaigns, now: float) -> list[FailureClass]:
     """The failed attempts of the last day by class, the most frequent first."""
-    a = attempt_table.c
+    a, t = attempt_table.c, task_table.c
     number = sa.func.count()
-    statement = (
-        sa.select(a.error_class, number)
-        .join_from(attempt_table, task_table, task_table.c.id == a.task_id)
-        .where(a.ended_at > now - RECENT_S, a.error_class.is_not(None), task_table.c.campaign_id.in_(campaigns))
+    # Attempt ids are ULIDs: the greatest is the latest.
+    classes = (
+        sa.select(a.error_class, number.label("attempts"), sa.func.max(a.id).label("newest"))
+        .join_from(attempt_table, task_table, t.id == a.task_id)
+        .where(a.ended_at > now - RECENT_S, a.error_class.is_not(None), of_campaigns(campaigns))
         .group_by(a.error_class)
-        .order_by(number.desc(), a.error_class)
+        .subquery()
     )
-    return [FailureClass(*row) for row in connection.execute(statement)]
+    statement = (
+        sa.select(classes.c.error_class, classes.c.attempts, a.id, a.ended_at, t.input_did, t.run, t.file_index, a.message)
+        .join_from(classes, attempt_table, a.id == classes.c.newest)
+        .join(task_table, t.id == a.task_id)
+        .order_by(classes.c.attempts.desc(), classes.c.error_class)
+    )
+    return [FailureClass(*row[:-1], row.message or "no message") for row in connection.execute(statement)]
 
 
 def _parked(connection: sa.Connection, campaigns: Campaigns, limit: int, *conditions: sa.ColumnElement[bool]) -> list[Failure]:
     t, a = task_table.c, attempt_table.c
-    # Attempt ids are ULIDs: the greatest is the latest.
     every = attempt_table.alias()
     latest = sa.select(sa.func.max(every.c.id)).where(every.c.task_id == t.id).scalar_subquery()
     statement = (
         sa.select(task_table, a.id.label("attempt"), a.number, a.ended_at)
         .select_from(task_table.outerjoin(attempt_table, a.id == latest))
-        .where(t.state == TaskState.PARKED, *conditions)
+        .where(t.done_at.is_(None), t.state == TaskState.PARKED, *conditions)
         .order_by(t.late, t.deadline)
         .limit(limit)
     )
@@ -91,7 +103,7 @@ def _attempts(connection: sa.Connection, campaigns: Campaigns, limit: int, *cond
     statement = (
         sa.select(task_table, a.id.label("attempt"), a.number, a.ended_at, a.error_class.label("how"), a.message.label("why"))
         .join_from(attempt_table, task_table, t.id == a.task_id)
-        .where(a.error_class.is_not(None), a.ended_at.is_not(None), t.campaign_id.in_(campaigns), *conditions)
+        .where(a.error_class.is_not(None), a.ended_at.is_not(None), of_campaigns(campaigns), *conditions)
         .order_by(a.ended_at.desc())
         .limit(limit)
     )

@@ -1,4 +1,4 @@
-"""How long files take, from the end of writing to the declared result."""
+"""How long files take, from the end of writing to the declared result and to the data-quality page."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from campaign.ledger.tables import task_table
-from dashboard.operations.campaigns import Campaigns, final_steps
+from campaign.ledger.tables import campaign_table, task_table
+from dashboard.dqm.tables import result_table
+from dashboard.operations.campaigns import Campaigns, final_steps, of_campaigns
+from dashboard.operations.rates import Window
 from declare_daemon.journal.tables import file_table
 
 QUANTILES = (0.5, 0.95, 0.99)
+EVALUATE = "evaluate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +36,40 @@ class Way:
 
     closed: float | None
     declared: float | None
+    submitted: float | None
     started: float | None
     reported: float | None
     done: float | None
+    shown: float | None
 
 
-# Started, reported: of the file's last step, which with one job a file is the whole chain.
+# Work does not wait for the catalogues, and a job uploads its record before its outputs are declared: these two run beside the others.
+# Submitted and started are of a file's first step, reported of its last; with one job a file that is the whole chain.
 LEGS = (
     ("declared", "closed → declared", "closed", "declared"),
-    ("started", "closed → job started", "closed", "started"),
-    ("worked", "job started → reported", "started", "reported"),
-    ("results", "reported → results declared", "reported", "done"),
-    ("total", "closed → done", "closed", "done"),
+    ("submitted", "closed → submitted", "closed", "submitted"),
+    ("started", "submitted → running", "submitted", "started"),
+    ("worked", "running → reported", "started", "reported"),
+    ("results", "reported → outputs declared", "reported", "done"),
+    ("shown", "running → on DQM page", "started", "shown"),
+    ("visible", "closed → on DQM page", "closed", "shown"),
+    ("total", "closed → outputs declared", "closed", "done"),
 )
 
 
 def read_latency(connection: sa.Connection, campaigns: Campaigns, since: float) -> list[Latency]:
     """The latencies of the files that were done after `since`."""
-    return latencies(read_ways(connection, campaigns, task_table.c.done_at >= since))
+    return latencies(_done_since(connection, campaigns, since))
+
+
+def read_latency_by_window(
+    connection: sa.Connection, campaigns: Campaigns, windows: Sequence[Window], now: float
+) -> dict[str, list[Latency]]:
+    """The latencies of the files that were done in each of the windows, by its name; the longest window is read."""
+    ways = _done_since(connection, campaigns, now - max(window.length_s for window in windows))
+    return {
+        window.name: latencies([way for way in ways if way.done is not None and way.done >= now - window.length_s]) for window in windows
+    }
 
 
 def read_latency_of_run(connection: sa.Connection, campaigns: Campaigns, run: int) -> list[Latency]:
@@ -58,13 +77,32 @@ def read_latency_of_run(connection: sa.Connection, campaigns: Campaigns, run: in
     return latencies(read_ways(connection, campaigns, task_table.c.run == run, task_table.c.done_at.is_not(None)))
 
 
+def _done_since(connection: sa.Connection, campaigns: Campaigns, since: float) -> list[Way]:
+    return read_ways(connection, campaigns, task_table.c.done_at.is_not(None), task_table.c.done_at >= since)
+
+
 def read_ways(connection: sa.Connection, campaigns: Campaigns, *conditions: sa.ColumnElement[bool]) -> list[Way]:
     """The ways of files that were processed here and meet the conditions. The journal knows best when a file was declared."""
-    t, f = task_table.c, file_table.c
+    t, f, c, d = task_table.c, file_table.c, campaign_table.c, result_table.c
+    first = task_table.alias("first")
+    shown = sa.and_(d.campaign == c.name, d.version == c.version, d.input_did == t.input_did, d.stage == EVALUATE, d.shown)
     statement = (
-        sa.select(t.closed_at, sa.func.coalesce(f.declared_at, t.declared_at), t.started_at, t.reported_at, t.done_at)
-        .select_from(task_table.outerjoin(file_table, f.did == t.input_did))
-        .where(*conditions, t.attempts > 0, t.step.in_(final_steps(campaigns)), t.campaign_id.in_(campaigns))
+        sa.select(
+            t.closed_at,
+            sa.func.coalesce(f.declared_at, t.declared_at),
+            first.c.submitted_at,
+            first.c.started_at,
+            t.reported_at,
+            t.done_at,
+            d.received_at,
+        )
+        .select_from(
+            task_table.join(campaign_table, c.id == t.campaign_id)
+            .outerjoin(first, first.c.id == t.input_id)
+            .outerjoin(file_table, f.did == t.input_did)
+            .outerjoin(result_table, shown)
+        )
+        .where(*conditions, t.attempts > 0, t.step.in_(final_steps(campaigns)), of_campaigns(campaigns))
     )
     return [Way(*row) for row in connection.execute(statement)]
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from campaign.ledger.tables import count_table
 from campaign.states import BACKLOG, IN_FLIGHT, TaskState
-from dashboard.dqm.tables import dqm_table
+from dashboard.dqm.tables import result_table
 from dashboard.operations.campaigns import Campaigns
 
 RUNS_SHOWN = 40
@@ -36,7 +36,8 @@ class FileCounts:
 class Work:
     """All campaigns together. Files are counted once for each campaign by their last step, everything else is tasks.
 
-    `backlog` waits for a slot or a retry, `blocked` for the stage before it, `running` is in the batch system.
+    `backlog` waits for a slot or a retry, `blocked` for the stage before it, `running` is in the batch system. `in_lifetime` files were
+    processed before the buffer had to give them up, `missed` ones were not or cannot be any more; `on_disk` is the fraction of both.
     """
 
     files: int
@@ -51,6 +52,9 @@ class Work:
     late: int
     states: dict[str, int]
     counts: FileCounts
+    in_lifetime: int
+    missed: int
+    on_disk: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +83,15 @@ def read_work(connection: sa.Connection, campaigns: Campaigns) -> Work:
     )
     tasks_of: dict[int, Counts] = {}
     states: Counter[TaskState] = Counter()
-    late = 0
-    for campaign_id, step, state_name, is_late, tasks in connection.execute(statement):
-        state = TaskState(state_name)
+    late = in_lifetime = missed = 0
+    for campaign_id, step, state_name, is_late, count in connection.execute(statement):
+        state, tasks = TaskState(state_name), int(count)
         tasks_of.setdefault(campaign_id, Counter())[step, state] += tasks
         states[state] += tasks
         late += tasks if is_late and state is not TaskState.DONE else 0
+        if step == campaigns[campaign_id].final_step:
+            in_lifetime += tasks if state is TaskState.DONE and not is_late else 0
+            missed += tasks if is_late else 0
     counts = total(file_counts(tasks, campaigns[campaign_id].final_step) for campaign_id, tasks in tasks_of.items())
     return Work(
         files=counts.files,
@@ -99,6 +106,9 @@ def read_work(connection: sa.Connection, campaigns: Campaigns) -> Work:
         late=late,
         states={state.value: states[state] for state in TaskState if states[state]},
         counts=counts,
+        in_lifetime=in_lifetime,
+        missed=missed,
+        on_disk=in_lifetime / (in_lifetime + missed) if in_lifetime + missed else None,
     )
 
 
@@ -162,7 +172,7 @@ def total(parts: Iterable[FileCounts]) -> FileCounts:
 
 
 def _judged(connection: sa.Connection, runs: Sequence[int]) -> Counter[tuple[int, str, str]]:
-    d = dqm_table.c
+    d = result_table.c
     key = (d.run, d.campaign, d.version)
-    statement = sa.select(*key, sa.func.count()).where(d.run.in_(runs)).group_by(*key)
+    statement = sa.select(*key, sa.func.count()).where(d.run.in_(runs), d.shown).group_by(*key)
     return Counter({(run, campaign, version): number for run, campaign, version, number in connection.execute(statement)})

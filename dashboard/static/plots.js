@@ -35,6 +35,14 @@ window.plots = (() => {
   // Times of day in UTC, as everywhere on the pages.
   const clock = (_u, seconds) => seconds.map((at) => new Date(at * 1000).toISOString().slice(11, at % 60 ? 19 : 16));
 
+  // The same for longer times: midnights are dates.
+  const moments = (_u, seconds) =>
+    seconds.map((at) => {
+      const text = new Date(at * 1000).toISOString();
+      return at % 86400 ? text.slice(11, at % 60 ? 19 : 16) : `${+text.slice(8, 10)} ${MONTHS[text.slice(5, 7) - 1]}`;
+    });
+  const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
+
   const dots = (u, seriesIndex) => {
     // One path of squares: uPlot's own points are circles, drawn one by one.
     const path = new Path2D();
@@ -71,6 +79,7 @@ window.plots = (() => {
         width: element.clientWidth,
         height: element.clientHeight,
         padding: [8, 16, 0, 0],
+        tzDate: (at) => uPlot.tzDate(new Date(at * 1000), "Etc/UTC"),
         cursor: { y: false, points: { size: 6 }, drag: { x: true, y: false } },
         ...options,
       },
@@ -93,5 +102,5 @@ window.plots = (() => {
   }).observe(document.documentElement);
   document.addEventListener("theme", () => drawn.forEach((plot) => plot.redraw()));
 
-  return { clock, colour, axis, xAxis, scatter, line, draw };
+  return { clock, moments, colour, axis, xAxis, scatter, line, draw };
 })();

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from dashboard.operations.buffer import DiskSpace, DiskWatch, read_buffer_fill
 from dashboard.operations.campaigns import counted_campaigns
@@ -16,7 +17,9 @@ from dashboard.operations.declaring import read_declaring
 from dashboard.operations.failures import read_failure_classes, read_failures, read_failures_of_run
 from dashboard.operations.services import read_services
 from declare_daemon.journal import FileState
+from declare_daemon.journal.tables import queue_table
 from declare_daemon.journal.writer import lease_name
+from declare_daemon.registration.pauses import pause
 from dune_prompt.settings.site import BufferSettings
 
 NOW = 1_718_795_400.0
@@ -42,7 +45,8 @@ def test_parked_tasks_come_first_with_their_last_attempt(ledger: Any, store: Any
     assert [(f.task, f.attempt) for f in failures] == [(parked["id"], last["id"]), (never_ran["id"], None), (retried["id"], recent["id"])]
     assert failures[0].number == 3
     assert (failures[2].error_class, failures[2].message, failures[2].retry_at) == ("transient", "no answer", NOW + 30)
-    assert [(c.error_class, c.attempts) for c in classes] == [("data", 3), ("transient", 1)]
+    assert [(c.error_class, c.attempts, c.attempt) for c in classes] == [("data", 3, last["id"]), ("transient", 1, recent["id"])]
+    assert (classes[0].input_did, classes[0].at, classes[0].message) == (parked["input_did"], NOW - 997, "cut off")
     assert [f.error_class for f in of_run] == ["transient", "memory"]
 
 
@@ -135,7 +139,8 @@ def test_the_journal_is_counted_and_its_problems_are_listed(ledger: Any, store: 
     assert (declaring.retrying, declaring.retry_reason) == (1, "metacat: no answer")
 
 
-def test_what_does_not_answer_is_an_alarm_until_it_is_back(ledger: Any, store: Any, site: Any, client: Any) -> None:
+def test_a_catalogue_that_does_not_answer_is_away_until_it_is_back(ledger: Any, store: Any, site: Any, client: Any, lease: Any) -> None:
+    lease(lease_name(site.buffer.path), time.time() + 3600)
     away = {
         "at": NOW - 600,
         "room": "declare",
@@ -146,17 +151,38 @@ def test_what_does_not_answer_is_an_alarm_until_it_is_back(ledger: Any, store: A
         "message": "<no> answer",
     }
     ledger.events.append(away)
+    ledger.events.append(away | {"subject": f"buffer:{site.buffer.path}", "message": "stale file handle"})
     ledger.write()
     with store.read() as connection:
-        (alarm,) = read_declaring(connection, site, NOW).alarms
-    assert (alarm.subject, alarm.since, alarm.message) == ("catalog:embedded", NOW - 600, "<no> answer")
+        declaring = read_declaring(connection, site, NOW)
+    (catalog,) = declaring.catalogs
+    assert catalog.away is not None
+    assert (catalog.kind, catalog.away.since, catalog.away.message, catalog.pause) == ("embedded", NOW - 600, "<no> answer", None)
+    assert [(alarm.subject, alarm.message) for alarm in declaring.alarms] == [(f"buffer:{site.buffer.path}", "stale file handle")]
     page = client.get("/").text
-    assert "catalog:embedded is away" in page
     assert "&lt;no&gt; answer" in page
+    assert "stale file handle" in page
     ledger.events.append(away | {"at": NOW, "before": "away", "after": "back", "message": None})
     ledger.write()
     with store.read() as connection:
-        assert read_declaring(connection, site, NOW).alarms == []
+        assert read_declaring(connection, site, NOW).catalogs[0].away is None
+
+
+def test_what_waits_for_a_catalogue_is_counted_and_a_pause_says_who_and_why(ledger: Any, store: Any, site: Any) -> None:
+    files = [ledger.file(f"raw{i}.hdf5", state="verified") for i in range(3)]
+    ledger.write()
+    with store.write() as connection:
+        for file in files:
+            connection.execute(sa.insert(queue_table).values(catalog="embedded", step="declare", file_id=file["id"]))
+        connection.execute(sa.insert(queue_table).values(catalog="", step="", file_id=files[0]["id"]))
+        pause(connection, "embedded", NOW + 60, "operator", "downtime", NOW - 30)
+    with store.read() as connection:
+        (catalog,) = read_declaring(connection, site, NOW).catalogs
+        (resumed,) = read_declaring(connection, site, NOW + 61).catalogs
+    assert catalog.queued == 3
+    assert catalog.pause is not None
+    assert (catalog.pause.by, catalog.pause.why, catalog.pause.since) == ("operator", "downtime", NOW - 30)
+    assert resumed.pause is None
 
 
 def test_a_service_without_a_lease_is_down(store: Any, tmp_path: Path, lease: Any) -> None:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from dashboard.operations.live import LiveOperations
 from dashboard.operations.routes import render_parts
 from dashboard.operations.snapshot import OperationsReader
+from dashboard.rendering import Pages
 from dune_prompt.errors import TransientError
 
 NOW = 1_718_795_400.0
@@ -134,6 +135,18 @@ def test_all_tabs_share_one_reading_and_none_is_made_for_nobody() -> None:
     asyncio.run(scenario())
 
 
+def test_all_tabs_are_sent_the_same_bytes_and_each_only_the_parts_it_wants() -> None:
+    async def scenario() -> None:
+        live = make_live(Reader())
+        live.sample()
+        one, other, few = [await anext(live.follow(None, wanted)) for wanted in (None, None, {"fixed"})]  # type: ignore[call-overload]
+        assert one.frame is other.frame
+        assert one.frame.decode() == f"event: update\ndata: {one.data}\nid: {one.id}\nretry: 2000\n\n"
+        assert json.loads(few.data)["parts"].keys() == {"fixed", "trouble"}
+
+    asyncio.run(scenario())
+
+
 def test_when_the_store_is_away_the_old_numbers_stay_and_say_so() -> None:
     reader = Reader()
     live = make_live(reader)
@@ -204,4 +217,5 @@ def test_numbers_follow_the_ledger_and_every_part_can_be_drawn(site: Any, store:
     ledger.write()
     full = reader.read(NOW + 60)
     assert (full.work.files, full.work.parked, full.declaring.quarantined) == (2, 1, 1)
-    assert render_parts(empty).keys() == render_parts(full).keys()
+    pages = Pages(site)
+    assert render_parts(pages, empty).keys() == render_parts(pages, full).keys()

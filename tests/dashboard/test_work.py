@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from campaign.status import campaign_statuses
 from dashboard.operations.campaigns import counted_campaigns
-from dashboard.operations.deadlines import read_next_deadline, read_promptness
+from dashboard.operations.deadlines import read_next_deadline
 from dashboard.operations.work import newest_runs, read_runs, read_work
 
 NOW = 1_718_795_400.0
@@ -66,7 +66,6 @@ def test_every_number_equals_a_recount(ledger: Any, store: Any, fused: list[Any]
         campaigns = counted_campaigns(connection)
         work = read_work(connection, campaigns)
         runs = read_runs(connection, campaigns, newest_runs(connection, campaigns))
-        promptness = read_promptness(connection, campaigns, NOW)
         deadline = read_next_deadline(connection, campaigns, NOW)
 
     states = Counter(task["state"] for task in ledger.tasks)
@@ -94,13 +93,11 @@ def test_every_number_equals_a_recount(ledger: Any, store: Any, fused: list[Any]
     assert work.counts.waiting == sum(row.counts.waiting for row in runs)
 
     last = [task for task in ledger.tasks if task["step"] in ("chain", "dqm_upload")]
-    here = [task for task in last if task["state"] == "done" and task["attempts"]]
+    assert work.in_lifetime == sum(task["state"] == "done" for task in last)
+    assert work.missed == sum(task["late"] for task in last)
+    assert work.on_disk == (work.in_lifetime / (work.in_lifetime + work.missed) if work.in_lifetime + work.missed else None)
     unprocessed = [task for task in last if task["state"] not in ("done", "waived")]
-    assert promptness.in_time == sum(task["done_at"] <= task["deadline"] for task in here)
-    assert promptness.too_late == sum(task["done_at"] > task["deadline"] for task in here)
-    assert promptness.overdue == sum(task["deadline"] < NOW for task in unprocessed)
-    assert promptness.open == sum(task["deadline"] >= NOW for task in unprocessed)
-    ahead = [task["deadline"] for task in unprocessed if task["deadline"] >= NOW]
+    ahead = [task["deadline"] for task in unprocessed if task["state"] != "parked" or task["deadline"] >= NOW]
     assert (deadline.at if deadline else None) == min(ahead, default=None)
 
 
@@ -133,5 +130,5 @@ def test_an_empty_ledger_has_no_fraction(ledger: Any, store: Any) -> None:
     with store.read() as connection:
         campaigns = counted_campaigns(connection)
         assert read_work(connection, campaigns).fraction is None
-        assert read_promptness(connection, campaigns, NOW).fraction is None
+        assert read_work(connection, campaigns).on_disk is None
         assert read_next_deadline(connection, campaigns, NOW) is None
