@@ -1,95 +1,136 @@
-"""The pages of runs, of a single file, and of a job's log."""
+"""The pages of runs, and what their scripts and other programs read of a run."""
 
 from __future__ import annotations
 
-import json
 import time
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-import sqlalchemy as sa
 from fastapi import APIRouter, HTTPException, Path, Query
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from campaign.ledger.tables import attempt_table, campaign_table, task_table
-from campaign.places import job_dir
-from dashboard import rendering
+from campaign.certificate.certificate import certify
+from campaign.layout import ALL_STAGES
 from dashboard.operations.campaigns import counted_campaigns
 from dashboard.operations.live import LiveOperations
-from dashboard.operations.work import newest_runs, read_runs
-from dashboard.runs.choice import Choice
-from dashboard.runs.file_story import read_story
-from dashboard.runs.log_file import read_tail
-from dashboard.runs.run_page import read_run_page
+from dashboard.operations.work import RunProgress, read_runs
+from dashboard.rendering import Pages
+from dashboard.runs.head import RunHeads
+from dashboard.runs.listing import A_PAGE, Options, read_options, read_page
+from dashboard.runs.listing_choice import DEFAULT_SORT, FLAGS, STATES, RunsChoice, choose
+from dashboard.runs.matrix import KINDS, MatrixColumns
+from dashboard.runs.medians import Medians
+from dashboard.runs.run_page import RunChoice, RunPages
+from dune_prompt.errors import ConfigError
 from dune_prompt.settings import Site
 from dune_prompt.store import Store
 
-RUNS_A_PAGE = 200
+Run = Annotated[int, Path(ge=0, lt=2**31)]
+# Forms send what was left open as an empty text.
+Text = Annotated[str, Query(max_length=300)]
 
-Chosen = Annotated[str | None, Query(max_length=300)]
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """One choice of the filter: `known` are its values, each with a word for it."""
+
+    name: str
+    words: str
+    value: str | None
+    known: list[tuple[str, str]]
 
 
-def create_router(site: Site, store: Store, live: LiveOperations) -> APIRouter:
+def create_router(pages: Pages, site: Site, store: Store, live: LiveOperations, heads: RunHeads) -> APIRouter:
     """The routes of the pages about runs."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter()
+    run_pages, medians = RunPages(heads), Medians()
 
-    @router.get("/runs")
-    def runs(run: str = "", below: Annotated[int | None, Query(ge=0)] = None) -> Response:
+    @router.get("/runs", include_in_schema=False)
+    def runs(
+        run: str = "",
+        campaign: Text = "",
+        version: Text = "",
+        detector: Text = "",
+        from_run: Annotated[str, Query(alias="from", max_length=300)] = "",
+        to_run: Annotated[str, Query(alias="to", max_length=300)] = "",
+        run_type: Annotated[str, Query(alias="type", max_length=300)] = "",
+        state: Text = "",
+        flag: Text = "",
+        sort: Text = "",
+        after: Text = "",
+    ) -> Response:
         if run.isdecimal() and len(run) < 10:
-            return RedirectResponse(f"/runs/{int(run)}", 303)
+            return RedirectResponse(f"{pages.base}/runs/{int(run)}", 303)
+        choice = choose(campaign, version, detector, from_run, to_run, run_type, state, flag, sort, after)
+        event_id = live.newest_id
+        now = time.time()
         with store.read() as connection:
             campaigns = counted_campaigns(connection)
-            numbers = newest_runs(connection, campaigns, RUNS_A_PAGE, below=below)
-            rows = read_runs(connection, campaigns, numbers)
-        older = numbers[-1] if len(numbers) == RUNS_A_PAGE else None
-        poms = any(launcher.kind == "poms" for launcher in site.launchers)
-        return rendering.page("runs.html", site=site.site, here="runs", runs=rows, older=older, below=below, poms=poms)
+            page = read_page(connection, campaigns, choice)
+            options = read_options(connection)
+            progress: dict[int, list[RunProgress]] = {row.run: [] for row in page.rows}
+            for row in read_runs(connection, campaigns, list(progress)):
+                progress[row.run].append(row)
+            standings = heads.certificates.kept(connection, progress, now)
+            took = medians.of(connection, campaigns, page.rows)
+        return pages.page(
+            "runs.html",
+            here="runs",
+            at=now,
+            event_id=event_id,
+            choice=choice,
+            page=page,
+            selects=_selects(choice, options),
+            standings=standings,
+            medians=took,
+            default_sort=DEFAULT_SORT,
+            a_page=A_PAGE,
+        )
 
-    @router.get("/runs/{run}")
+    @router.get("/runs/{run}", include_in_schema=False)
     def run_page(
-        run: Annotated[int, Path(ge=0, lt=2**31)],
-        campaign: Chosen = None,
-        version: Chosen = None,
-        file: Chosen = None,
-        element: Chosen = None,
-        plane: Chosen = None,
-        trend: Chosen = None,
+        run: Run, campaign: Text = "", version: Text = "", state: Text = "", page: Annotated[str, Query(max_length=9)] = ""
     ) -> HTMLResponse:
-        event_id, parts = live.sample()
-        choice = Choice(run, campaign, version, file, element, plane, trend)
+        event_id = live.newest_id
+        now = time.time()
+        choice = RunChoice(run, campaign or None, version or None, state if state in KINDS else None, int(page) if page.isdecimal() else 1)
         with store.read() as connection:
-            view = read_run_page(connection, site, choice)
+            view = run_pages.read(connection, choice, now)
         if view is None:
             raise HTTPException(404, f"nothing is known about run {run}")
-        return rendering.page(
-            "run.html",
-            site=site.site,
-            here="runs",
-            at=time.time(),
-            event_id=event_id,
-            mark=json.loads(parts["run_marks"]).get(str(run), ""),
-            view=view,
-            choice=view.choice,
-        )
+        return pages.page("run.html", here="runs", at=now, event_id=event_id, view=view, choice=view.choice, kinds=KINDS, stages=ALL_STAGES)
 
-    @router.get("/files/{did:path}")
-    def file_page(did: Annotated[str, Path(max_length=400)]) -> HTMLResponse:
+    @router.get("/api/v1/runs/{run}/matrix", tags=["runs"], response_model=MatrixColumns)
+    def matrix(run: Run, campaign: Text = "", version: Text = "") -> JSONResponse:
+        """The files of a run by stages, as a campaign's version (default: the newest) sees them."""
         with store.read() as connection:
-            story = read_story(connection, did)
-        if story is None:
-            raise HTTPException(404, f"neither ledger nor journal knows the file {did}")
-        return rendering.page("file.html", site=site.site, here="runs", story=story)
+            found = run_pages.columns(connection, run, campaign or None, version or None)
+        if found is None:
+            raise HTTPException(404, f"the ledger has no file of run {run}")
+        return JSONResponse(found.model_dump(), headers={"Cache-Control": "no-cache"})
 
-    @router.get("/attempts/{attempt}/log")
-    def log(attempt: Annotated[str, Path(max_length=26)]) -> HTMLResponse:
-        statement = (
-            sa.select(attempt_table, task_table.c.input_did, task_table.c.run, campaign_table.c.name, campaign_table.c.version)
-            .select_from(attempt_table.join(task_table, task_table.c.id == attempt_table.c.task_id).join(campaign_table))
-            .where(attempt_table.c.id == attempt)
-        )
+    @router.get("/api/v1/runs/{run}/certificate", tags=["runs"])
+    def certificate(run: Run) -> JSONResponse:
+        """The run's certificate as it is now: what `dune-prompt campaign report` writes, with the hash that signs it."""
         with store.read() as connection:
-            row = connection.execute(statement).one_or_none()
-        if row is None:
-            raise HTTPException(404, "the ledger knows no such attempt")
-        return rendering.page("log.html", site=site.site, here="runs", attempt=row, log=read_tail(job_dir(site.workspace, row.id)))
+            try:
+                certified = certify(connection, site, run, time.time())
+            except ConfigError as error:
+                raise HTTPException(404, str(error)) from None
+        return JSONResponse(certified.to_json(), headers={"Cache-Control": "no-cache"})
 
     return router
+
+
+def _selects(choice: RunsChoice, options: Options) -> list[Select]:
+    def of(name: str, words: str, value: str | None, values: Any) -> Select:
+        return Select(name, words, value, [(item, item) for item in values])
+
+    return [
+        of("campaign", "campaign", choice.campaign, options.campaigns),
+        of("version", "version", choice.version, options.versions),
+        of("detector", "detector", choice.detector, options.detectors),
+        of("type", "run type", choice.run_type, options.run_types),
+        Select("state", "processing", choice.state, list(STATES.items())),
+        Select("flag", "quality", choice.flag, [(name, "not judged" if name == "null" else name) for name in FLAGS]),
+    ]
