@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from pydantic import Field, HttpUrl, model_validator
 
+from dune_prompt.settings.alarms import AlarmSettings, WatchSettings
 from dune_prompt.settings.catalogs import CatalogSettings, EmbeddedCatalogSettings
 from dune_prompt.settings.launchers import LauncherSettings, LocalLauncherSettings
 from dune_prompt.settings.paths import XROOTD, FilePath, StoragePath
@@ -87,6 +88,7 @@ class ServiceSettings(Strict):
     listen: str = Field("127.0.0.1:8080", pattern=r"^[^:]+:[0-9]{1,5}$", description="address and port to listen on")
     url: HttpUrl | None = Field(None, description="address jobs and people reach the service at; default: made from `listen`")
     interval: DurationS = Field(1.0, description="time between two steps of the engine, and between two scans of the buffer")
+    read_only: bool = Field(False, description="the pages only show: nobody can retry, acknowledge, set limits or flag a run through them")
 
     @property
     def address(self) -> tuple[str, int]:
@@ -147,6 +149,8 @@ class Site(Strict):
     )
     probe: ProbeSettings | None = Field(None, description="a small known file sent through the whole chain regularly; default: none")
     slots: SlotSettings = Field(default_factory=SlotSettings, description="how many jobs run at once")
+    watch: WatchSettings = Field(default_factory=WatchSettings, description="what is looked for, and from when on it is an alarm")
+    alarms: AlarmSettings = Field(default_factory=AlarmSettings, description="who is told of alarms, and when nobody is")
 
     @model_validator(mode="after")
     def _names_once(self) -> Self:
