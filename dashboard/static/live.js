@@ -5,6 +5,9 @@
   const word = document.getElementById("live-word");
   const at = document.getElementById("live-at");
   const button = document.getElementById("pause");
+  const base = document.documentElement.dataset.base;
+  // A page that only wants to know when to look again names the parts it listens to.
+  const only = document.body.dataset.parts;
   let stream = null;
   let last = document.body.dataset.live;
   let paused = false;
@@ -33,7 +36,8 @@
   function open() {
     if (stream || paused || document.hidden) return;
     // Only what changed since this page's numbers; after a break the browser itself names the last update it saw.
-    stream = new EventSource(`/events?after=${encodeURIComponent(last)}`);
+    const query = new URLSearchParams({ after: last, ...(only ? { parts: only } : {}) });
+    stream = new EventSource(`${base}/events?${query}`);
     stream.addEventListener("update", update);
     stream.addEventListener("error", () => {
       show("reconnecting", "reconnecting");

@@ -1,0 +1,78 @@
+// Changes a page without losing one's place: fetches the address and exchanges the sections ([data-soft]) that differ.
+// Fires "soft" when something changed. A page whose body has data-watch (marks, apart by blanks) looks again when one of them changes.
+"use strict";
+window.soft = (() => {
+  const source = {}; // what the server sent last of each section
+
+  async function go(href, { remember = true } = {}) {
+    const answer = await fetch(href, { headers: { Accept: "text/html" } });
+    if (!answer.ok) return location.assign(href);
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    let changed = false;
+    for (const part of page.querySelectorAll("[data-soft]")) {
+      const here = document.getElementById(part.id);
+      if (!here || source[part.id] === part.innerHTML) continue;
+      source[part.id] = part.innerHTML;
+      keepFocus(here, () => (here.innerHTML = part.innerHTML));
+      changed = true;
+    }
+    document.title = page.title;
+    if (remember && href !== location.href) history.pushState(null, "", href);
+    if (changed) document.dispatchEvent(new Event("soft"));
+  }
+
+  // Who walks with the keyboard stays where he is, and a list stays scrolled.
+  function keepFocus(section, exchange) {
+    const focused = section.contains(document.activeElement) ? document.activeElement : null;
+    const name = focused && (focused.id || focused.getAttribute("href"));
+    const scrolled = [...section.querySelectorAll(".scroll")].map((list) => [list.scrollTop, list.scrollLeft]);
+    exchange();
+    section.querySelectorAll(".scroll").forEach((list, i) => scrolled[i] && ([list.scrollTop, list.scrollLeft] = scrolled[i]));
+    if (!name) return;
+    const same = [...section.querySelectorAll("[id], [href]")].find((e) => e.id === name || e.getAttribute("href") === name);
+    if (same) same.focus({ preventScroll: true });
+  }
+
+  document.addEventListener("click", (event) => {
+    if (event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    const link = event.target.closest("a[data-soft-link]");
+    if (!link) return;
+    event.preventDefault();
+    go(link.href);
+  });
+  // Forms that only choose what is shown ([data-soft-form]) go at once; without JavaScript their button does it.
+  document.addEventListener("change", (event) => {
+    const form = event.target.closest("form[data-soft-form]");
+    if (form) submit(form);
+  });
+  document.addEventListener("submit", (event) => {
+    if (!event.target.matches("form[data-soft-form]")) return;
+    event.preventDefault();
+    submit(event.target);
+  });
+  function submit(form) {
+    const address = new URL(form.action);
+    for (const [key, value] of new FormData(form)) if (value !== "") address.searchParams.append(key, value);
+    go(address.href);
+  }
+  addEventListener("popstate", () => go(location.href, { remember: false }));
+
+  const watched = (document.body.dataset.watch || "").split(" ").filter(Boolean);
+  let seen = null;
+  let due = null;
+  document.addEventListener("part", (event) => {
+    if (event.detail.name !== "marks" || !watched.length) return;
+    const marks = JSON.parse(event.detail.text);
+    const now = watched.map((name) => marks[name] || "").join("|");
+    if (now === seen) return;
+    seen = now;
+    // News come in bursts: look at most every two seconds.
+    due ??= setTimeout(() => {
+      due = null;
+      go(location.href, { remember: false });
+    }, 2000);
+  });
+
+  for (const part of document.querySelectorAll("[data-soft]")) source[part.id] = part.innerHTML;
+  return { go };
+})();
