@@ -1,4 +1,4 @@
-"""Renders the pages: one Jinja environment with autoescape, and static files whose address changes with their content."""
+"""Renders the pages of one site: one Jinja environment with autoescape, and static files whose address changes with their content."""
 
 from __future__ import annotations
 
@@ -7,28 +7,49 @@ import json
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jinja2
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
 from dashboard import words
+from dune_prompt import __version__
+from dune_prompt.settings import Site
 
 ROOM = Path(__file__).parent
 STATIC = ROOM / "static"
 
 
-def page(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-    """A page that a browser asks for again each time."""
-    return HTMLResponse(render(template, **values), status, {"Cache-Control": "no-cache"})
+class Pages:
+    """The templates of `pages/` for one site.
+
+    Every address in them begins with `base`: the path people reach the service at (that of `service.url`), empty where it is the root.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self.base = urlsplit(site.service.base_url).path.rstrip("/")
+        self._environment = _environment()
+        self._environment.globals |= {
+            "base": self.base,
+            "static": lambda name: self.base + static(name),
+            "site": site.site,
+            "version": __version__,
+            "read_only": site.service.read_only,
+            "poms": any(launcher.kind == "poms" for launcher in site.launchers),
+            "signs": words.SIGNS,
+            "flags": words.FLAGS,
+        }
+
+    def page(self, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+        """A page that a browser asks for again each time."""
+        return HTMLResponse(self.render(template, **values), status, {"Cache-Control": "no-cache"})
+
+    def render(self, template: str, **values: Any) -> str:
+        """The text of a template of `pages/`."""
+        return self._environment.get_template(template).render(**values)
 
 
-def render(template: str, **values: Any) -> str:
-    """The text of a template of `pages/`."""
-    return _environment().get_template(template).render(**values)
-
-
-@cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ROOM / "pages"),
@@ -49,7 +70,6 @@ def _environment() -> jinja2.Environment:
         "moment": words.moment,
         "data": data,
     }
-    environment.globals |= {"static": static, "signs": words.SIGNS}
     return environment
 
 
@@ -61,6 +81,6 @@ def data(value: Any) -> Markup:
 
 @cache
 def static(name: str) -> str:
-    """The address of a static file, with a part of its hash: browsers may keep it for ever."""
+    """The address of a static file under the service's root, with a part of its hash: browsers may keep it for ever."""
     digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
     return f"/static/{name}?v={digest}"

@@ -46,3 +46,18 @@ class HashedStaticFiles(StaticFiles):
             unchanging = b"v=" in scope.get("query_string", b"") or path.endswith(".woff2")
             response.headers["Cache-Control"] = FOREVER if unchanging else "no-cache"
         return response
+
+
+class UnderPath:
+    """The service under a path behind a proxy, whether the proxy passes that path on or takes it away."""
+
+    def __init__(self, app: ASGIApp, base: str) -> None:
+        self.app, self._base = app, base
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._base and scope["type"] == "http":
+            path = scope["path"]
+            if path != self._base and not path.startswith(f"{self._base}/"):
+                path = self._base + path
+            scope = {**scope, "root_path": self._base, "path": path}
+        await self.app(scope, receive, send)

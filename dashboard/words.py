@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from campaign.states import TaskState
+from dashboard.quality.flags import Flag
 
 NOTHING = "–"
 THIN = "\u202f"  # narrow no-break space: groups digits and joins a number to its unit
@@ -112,5 +113,11 @@ _KINDS = {
     TaskState.WAITING_RETRY: ("wait", "retry", "will retry"),
     TaskState.PARKED: ("parked", "cross", "parked"),
     TaskState.WAIVED: ("waived", "minus", "waived"),
+}
+FLAGS = {
+    Flag.NULL: Sign("null", "none", "not judged", Flag.NULL.sentence),
+    Flag.GOOD: Sign("good", "check", "good", Flag.GOOD.sentence),
+    Flag.MEDIUM: Sign("medium", "alert", "medium", Flag.MEDIUM.sentence),
+    Flag.BAD: Sign("bad", "cross", "bad", Flag.BAD.sentence),
 }
 SIGNS = {state.value: Sign(*_KINDS[state], state.sentence) for state in TaskState}

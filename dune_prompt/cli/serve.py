@@ -18,6 +18,7 @@ def command(site_path: Path, verbose: bool) -> None:
     One service owns a ledger. It ends with SIGTERM or Ctrl-C after the step it is in; its jobs go on and are found again
     at the next start.
     """
+    import gc
     import signal
     import socket
     import time
@@ -61,6 +62,9 @@ def command(site_path: Path, verbose: bool) -> None:
         # uvicorn raises a signal again after its own clean end; it must find a handler that does no more than ask for that end.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
+        # What is imported stays: without it a full garbage collection, which stops every page, takes 0.1 s less.
+        gc.collect()
+        gc.freeze()
         click.echo(f"dashboard: {site.service.base_url}/", err=True)
         server.run(sockets=[listening])
     finally:
