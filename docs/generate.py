@@ -84,14 +84,19 @@ def default_of(field: Any) -> str:
         return ""
     if isinstance(value, tuple):
         return "" if isinstance(value[0], BaseModel) else f"`[{', '.join(value)}]`"
-    readers = {getattr(item, "func", None) for item in field.metadata}
+    readers = {getattr(item, "func", None) for item in [*field.metadata, *_of_union(field.annotation)]}
     if parse_duration in readers:
         return f"`{next(f'{value / size:g}{unit}' for unit, size in (('h', 3600), ('min', 60), ('s', 1)) if value >= size)}`"
     if parse_size in readers:
-        return f"`{value / 10**9:g}GB`"
+        return f"`{next(f'{value / size:g}{unit}' for unit, size in (('GB', 10**9), ('MB', 10**6), ('B', 1)) if value >= size)}`"
     if parse_fraction in readers:
         return f"`{value:.0%}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _of_union(annotation: Any) -> list[Any]:
+    """What is said about the members of a union, such as those of `DurationS | None`."""
+    return [item for member in get_args(annotation) for item in getattr(member, "__metadata__", ())]
 
 
 def states_page() -> str:
