@@ -14,11 +14,11 @@ from campaign.service.tokens import Principal
 from dashboard.alarms.alarm import Alarm, AlarmState, is_looked_after, raised_alarms
 from dashboard.alarms.page import read_page
 from dashboard.alarms.running import RunningAlarms
-from dashboard.alarms.until import moment_after
 from dashboard.operations.live import LiveOperations
 from dashboard.rendering import Pages
 from dune_prompt.errors import ConfigError, ConflictError
 from dune_prompt.settings import Site
+from dune_prompt.settings.units import parse_moment
 from dune_prompt.store import Store
 
 MOST_ROWS = 500
@@ -109,7 +109,7 @@ def create_router(
         """Say that you look after an alarm: nobody is told of it again until `until`, if it lasts so long."""
         now = time.time()
         try:
-            until = None if content.until is None else moment_after(content.until, now)
+            until = None if content.until is None else parse_moment(content.until, now)
         except ValueError as error:
             raise HTTPException(422, f"until: {error}") from None
         try:

@@ -25,7 +25,7 @@ from dune_prompt.store import Store
 
 MOST_OUTLIERS = 50
 FINDINGS_SHOWN = 5
-# A run is rolled up again only when so many times as long as it took has gone: a long run that goes on costs 2 % of a core.
+# A run is rolled up again only when so many times its processor time has gone: a long run that goes on costs 2 % of a core.
 REST = 50.0
 # For so long after a record came, a commit that came later can still show it.
 UNSETTLED_S = 2 * 86400.0
@@ -158,9 +158,9 @@ class Roller:
             stale = [tuple(row) for row in connection.execute(sa.select(r.campaign, r.version, r.run).where(r.stale))]
         due = [key for key in stale if self._not_before.get(key, 0.0) <= now]
         for key in due:
-            begin = time.perf_counter()
+            begin = time.thread_time()
             self._roll(key, now)
-            self._not_before[key] = now + REST * (time.perf_counter() - begin)
+            self._not_before[key] = now + REST * (time.thread_time() - begin)
         self._not_before = {key: at for key, at in self._not_before.items() if at > now}
         return len(due)
 

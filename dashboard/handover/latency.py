@@ -35,10 +35,6 @@ def read_latency_against(connection: sa.Connection, asked: Asked, target_s: floa
     seconds = np.sort(np.fromiter(connection.execute(statement).scalars(), np.float64))
     if not len(seconds):
         return LatencyAgainstTarget(target_s, 0, 0, None, None, None)
-
-    def quantile(fraction: float) -> float:
-        return float(seconds[min(int(fraction * len(seconds)), len(seconds) - 1)])
-
-    return LatencyAgainstTarget(
-        target_s, len(seconds), int(np.searchsorted(seconds, target_s, "right")), quantile(0.5), quantile(0.95), float(seconds[-1])
-    )
+    within = int(np.searchsorted(seconds, target_s, "right"))
+    p50, p95 = (float(one) for one in np.quantile(seconds, (0.5, 0.95)))
+    return LatencyAgainstTarget(target_s, len(seconds), within, p50, p95, float(seconds[-1]))

@@ -17,7 +17,7 @@ from campaign.service.tokens import Principal
 from dashboard.quality.flags import Flag
 from dashboard.quality.limits import BOUNDS, Limits, LimitsFile, as_json, read_limits, set_limits, to_yaml
 from dashboard.quality.limits_page import read_limits_page
-from dashboard.quality.references import read_references, set_reference
+from dashboard.quality.references import ReferenceRow, read_references, set_reference
 from dashboard.quality.run_flags import history, set_run_flag
 from dashboard.quality.tables import verdict_table
 from dashboard.rendering import Pages
@@ -65,22 +65,6 @@ class NewLimits(Body):
     after_version: Annotated[int, Field(ge=1, lt=2**31)]
     why: Why
     content: LimitsFile
-
-
-class ReferenceAnswer(BaseModel):
-    """A reference run; `in_force`: the newest of its detector and run type."""
-
-    id: int
-    detector: str
-    run_type: str
-    campaign: str
-    version: str
-    run: int
-    files: int
-    set_at: float
-    set_by: str
-    why: str
-    in_force: bool
 
 
 class NewReference(Body):
@@ -150,16 +134,16 @@ def create_router(pages: Pages, site: Site, store: Store, caller: Caller) -> API
         return LimitsAnswer(version=version, set_at=now, set_by=principal.name, why=body.why, content=as_json(body.content))
 
     @router.get("/api/v1/quality/references", tags=["quality"])
-    def references() -> list[ReferenceAnswer]:
+    def references() -> list[ReferenceRow]:
         """All reference runs there ever were, the newest first."""
         with store.read() as connection:
-            return [ReferenceAnswer(**asdict(row)) for row in read_references(connection)]
+            return read_references(connection)
 
     @router.put("/api/v1/quality/references", tags=["quality"])
-    def put_reference(principal: Annotated[Principal, Depends(writer)], body: NewReference) -> ReferenceAnswer:
+    def put_reference(principal: Annotated[Principal, Depends(writer)], body: NewReference) -> ReferenceRow:
         """Make a run the reference of its detector and run type; takes a few seconds. 409: there is no record of it."""
         try:
-            row = set_reference(
+            return set_reference(
                 store,
                 site.workspace,
                 body.run,
@@ -171,7 +155,6 @@ def create_router(pages: Pages, site: Site, store: Store, caller: Caller) -> API
             )
         except ConfigError as error:
             raise HTTPException(409, str(error)) from None
-        return ReferenceAnswer(**asdict(row))
 
     @router.post("/api/v1/quality/runs/{run}/flag", tags=["quality"])
     def post_flag(principal: Annotated[Principal, Depends(writer)], run: Run, body: NewFlag) -> RunFlagAnswer:

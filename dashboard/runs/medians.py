@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from campaign.ledger.tables import task_table
+from dashboard.kept import Kept
 from dashboard.operations.campaigns import Campaigns
 from dashboard.operations.latency import quantile
 from dashboard.runs.listing import RunRow
 
 MOST_KEPT = 10_000
-Key = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Median:
-    done: int
-    seconds: float | None
 
 
 class Medians:
     """Reads the files of a run only when others are done than last time."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Key, _Median] = OrderedDict()
+        self._kept: Kept[tuple[int, int, int], float | None] = Kept(MOST_KEPT)
 
-    def of(self, connection: sa.Connection, campaigns: Campaigns, rows: Sequence[RunRow]) -> dict[Key, float | None]:
+    def of(self, connection: sa.Connection, campaigns: Campaigns, rows: Sequence[RunRow]) -> dict[tuple[int, int], float | None]:
         """The medians by (run, campaign id); None where no file was processed here."""
-        found: dict[Key, float | None] = {}
-        for row in rows:
-            key = (row.run, row.campaign_id)
-            kept = self._kept.get(key)
-            if kept is None or kept.done != row.counts.done:
-                step = campaigns[row.campaign_id].final_step
-                kept = _Median(row.counts.done, _median(connection, row, step) if row.counts.done else None)
-                self._kept[key] = kept
-                if len(self._kept) > MOST_KEPT:
-                    self._kept.popitem(last=False)
-            found[key] = kept.seconds
-        return found
+        return {(row.run, row.campaign_id): self._one(connection, row, campaigns[row.campaign_id].final_step) for row in rows}
+
+    def _one(self, connection: sa.Connection, row: RunRow, final_step: str) -> float | None:
+        done = row.counts.done
+        return self._kept.get((row.run, row.campaign_id, done), lambda: _median(connection, row, final_step) if done else None)
 
 
 def _median(connection: sa.Connection, row: RunRow, final_step: str) -> float | None:

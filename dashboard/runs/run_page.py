@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
 import sqlalchemy as sa
 
+from dashboard.kept import Kept
 from dashboard.operations.campaigns import CountedCampaign, counted_campaigns
 from dashboard.operations.failures import Failure, read_failures_of_run
 from dashboard.operations.latency import Latency, read_latency_of_run
@@ -17,6 +18,7 @@ from dashboard.runs.head import RunHead, RunHeads
 from dashboard.runs.matrix import KINDS, MatrixColumns, MatrixFile, MatrixReader, count_kinds, in_columns
 
 FILES_A_PAGE = 100
+RUNS_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class RunPages:
 
     def __init__(self, heads: RunHeads) -> None:
         self.heads, self.matrix = heads, MatrixReader()
+        self._latency: Kept[Hashable, list[Latency]] = Kept(RUNS_KEPT)
 
     def campaign(self, connection: sa.Connection, head: RunHead) -> CountedCampaign | None:
         """The ledger's campaign that a head is about."""
@@ -92,9 +95,14 @@ class RunPages:
             first=first + 1,
             fitting=len(fitting),
             pages=pages,
-            latency=read_latency_of_run(connection, only, choice.run) if only else [],
+            latency=self._latency_of(connection, campaign, head) if campaign else [],
             failures=read_failures_of_run(connection, only, choice.run) if only else [],
         )
+
+    def _latency_of(self, connection: sa.Connection, campaign: CountedCampaign, head: RunHead) -> list[Latency]:
+        """The latencies, read again when more files are done or on their page."""
+        seen = (campaign.id, head.run, head.progress and head.progress.counts.done, head.rolled and head.rolled.received_at)
+        return self._latency.get(seen, lambda: read_latency_of_run(connection, {campaign.id: campaign}, head.run))
 
     def columns(self, connection: sa.Connection, run: int, campaign: str | None, version: str | None) -> MatrixColumns | None:
         """The run's files as a browser draws them; None when the ledger has none."""

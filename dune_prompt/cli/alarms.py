@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dune_prompt.cli.options import json_option, print_table, site_option
+from dune_prompt.cli.options import date, json_option, moment, print_table, site_option, this_person
 
 if TYPE_CHECKING:
     from dashboard.alarms.alarm import Alarm
@@ -57,16 +57,11 @@ def acknowledge(site_path: Path, as_json: bool, alarm: int, why: str, until: str
     Nobody is told of it again until then. If it lasts longer, it comes back.
     """
     from dashboard.alarms.book import Book
-    from dashboard.alarms.until import moment_after
-    from dune_prompt.cli.declare.daemon import this_person
     from dune_prompt.settings import load_site
     from dune_prompt.store import open_store
 
     now = time.time()
-    try:
-        until_at = None if until is None else moment_after(until, now)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--until") from None
+    until_at = None if until is None else moment("--until", until, now)
     site = load_site(site_path)
     with closing(open_store(site.store_url)) as store:
         # An acknowledgement is told to nobody.
@@ -104,7 +99,6 @@ def test(site_path: Path, as_json: bool) -> None:
 
 def _shown(alarm: Alarm) -> dict[str, Any]:
     """An alarm as people read it."""
-    from dune_prompt.cli.declare.daemon import date
 
     until = "" if alarm.acknowledged_until is None else f" until {date(alarm.acknowledged_until)}"
     return {

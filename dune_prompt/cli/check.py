@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dune_prompt.cli.options import json_option, print_table, site_option
+from dune_prompt.cli.options import date, json_option, print_table, site_option
 
 if TYPE_CHECKING:
     from campaign.definition import Campaign
@@ -189,7 +188,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
         "what": row["what"],
         "state": str(row["verdict"]),
         "owner": row["owner"],
-        "expires": None if end is None else datetime.fromtimestamp(end, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "expires": None if end is None else date(end),
         "renewed by": row["renewed_by"],
         "detail": row["detail"],
     }

@@ -8,18 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dune_prompt.settings.units import parse_duration
+from dune_prompt.cli.options import seconds
 
 if TYPE_CHECKING:
     from campaign.poms.engine_client import EngineClient
     from campaign.poms.launching import Launch
-
-
-def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 @click.command()
@@ -33,7 +26,7 @@ def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> fl
 @click.option("--dataset", help="dataset POMS hands out; the engine knows better what is open")
 @click.option("--site", help="where jobs must run; refused if the engine restricts them to another site")
 @click.option("--jobs", type=click.IntRange(min=1), help="no more than so many jobs; default: as many as the backlog asks for")
-@click.option("--wait", "wait_s", default="0s", callback=_seconds, help="stay until the outputs are registered, at most so long: 30min")
+@click.option("--wait", "wait_s", default="0s", callback=seconds, help="stay until the outputs are registered, at most so long: 30min")
 @click.option("--poms-url", help="address of the POMS server; default: POMS is told nothing")
 @click.option("--poms-role", default="production", show_default=True, help="role of the campaign in POMS")
 @click.option("--folder", type=click.Path(path_type=Path), help="where bundles are kept; default: ~/.cache/dune-prompt")

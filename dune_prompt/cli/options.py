@@ -1,9 +1,12 @@
-"""Options and output forms that several commands share."""
+"""What several commands share: options, times and names as people write them, and output forms."""
 
 from __future__ import annotations
 
+import getpass
 import json
+import socket
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +32,40 @@ def site_option(function: Function) -> Function:
 def json_option(function: Function) -> Function:
     """`--json`: print one JSON document instead of a table."""
     return click.option("--json", "as_json", is_flag=True, help="print JSON instead of a table")(function)
+
+
+def seconds(_context: click.Context, _option: click.Parameter, text: str) -> float:
+    """The callback of an option that takes a duration."""
+    from dune_prompt.settings.units import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def moment(option: str, text: str, now: float, *, past: bool = False) -> float:
+    """The time an option gives: `8h` from now, or (`past`) before it, or an ISO 8601 date.
+
+    Raises:
+        click.BadParameter: it is neither, or a future one is over already.
+    """
+    from dune_prompt.settings.units import parse_moment
+
+    try:
+        return parse_moment(text, now, past=past)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=option) from None
+
+
+def this_person() -> str:
+    """Who gives a command, as it is kept with what the command did."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def date(at: float) -> str:
+    """A time as people read it, UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, columns: Sequence[str] | None = None) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from dune_prompt.cli.options import json_option, print_table, site_option
+from dune_prompt.cli.options import date, json_option, moment, print_table, site_option, this_person
 
 if TYPE_CHECKING:
     from dashboard.quality.rejudging import Progress, Rejudged
@@ -47,7 +46,6 @@ def show(site_path: Path, as_json: bool, version: int | None, versions: bool) ->
 
     from dashboard.quality.limits import as_json as limits_as_json
     from dashboard.quality.limits import read_limits, read_versions, to_yaml
-    from dune_prompt.cli.declare.daemon import date
 
     with _opened(site_path) as (_, store), store.read() as connection:
         if versions:
@@ -90,7 +88,6 @@ def check(site_path: Path, as_json: bool, file: Path) -> None:
 def set_limits(site_path: Path, file: Path, why: str, after: int | None) -> None:
     """Make the limits in FILE those in force, as a new version. Records judged before keep their verdict: see `rejudge`."""
     from dashboard.quality import limits as of_quality
-    from dune_prompt.cli.declare.daemon import this_person
 
     content = of_quality.load_limits(file)
     with _opened(site_path) as (_, store), store.write() as connection:
@@ -112,7 +109,6 @@ def list_references(site_path: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
     from dashboard.quality.references import read_references
-    from dune_prompt.cli.declare.daemon import date
 
     with _opened(site_path) as (_, store), store.read() as connection:
         rows = [asdict(row) for row in read_references(connection)]
@@ -135,7 +131,6 @@ def set_reference(site_path: Path, as_json: bool, run: int, campaign: str | None
     from dataclasses import asdict
 
     from dashboard.quality import references
-    from dune_prompt.cli.declare.daemon import this_person
 
     with _opened(site_path) as (site, store):
         row = references.set_reference(
@@ -158,9 +153,8 @@ def rejudge(site_path: Path, as_json: bool, run: int | None, since: str | None) 
     from dataclasses import asdict
 
     from dashboard.quality import rejudging
-    from dune_prompt.cli.declare.daemon import this_person
 
-    since_at = None if since is None else _past(since, time.time())
+    since_at = None if since is None else moment("--since", since, time.time(), past=True)
     with _opened(site_path) as (site, store), _progress() as progress:
         done = rejudging.rejudge(store, site.workspace, run=run, since=since_at, by=this_person(), progress=progress)
     print_table([asdict(done)], as_json=as_json)
@@ -175,7 +169,6 @@ def flag(site_path: Path, run: int, flag: str, comment: str) -> None:
     """Say that RUN is good, medium or bad, beside what was judged; `null` takes back what was said."""
     from dashboard.quality.flags import Flag
     from dashboard.quality.run_flags import set_run_flag
-    from dune_prompt.cli.declare.daemon import this_person
 
     with _opened(site_path) as (_, store), store.write() as connection:
         set_run_flag(connection, run, Flag[flag.upper()], comment, this_person(), time.time())
@@ -218,18 +211,3 @@ def _progress() -> Iterator[Progress]:
             bars.update(bar, total=state.records, completed=state.done, description=f"{state.changed} changed")
 
         yield draw
-
-
-def _past(text: str, now: float) -> float:
-    """`2d` before now, or an ISO 8601 date (UTC when it does not say)."""
-    from dune_prompt.settings.units import parse_duration
-
-    try:
-        return now - parse_duration(text)
-    except ValueError:
-        pass
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is neither a duration such as 2d nor a date such as 2026-11-26", param_hint="--since") from None
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()

@@ -13,20 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from campaign.service.scopes import GRANTABLE, Scope
-from dune_prompt.cli.options import json_option, print_table, site_option
-from dune_prompt.settings.units import parse_duration
+from dune_prompt.cli.options import date, json_option, moment, print_table, seconds, site_option, this_person
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from campaign.service.named_tokens import Issued, NamedToken
-
-
-def _seconds(_context: click.Context, _option: click.Parameter, text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 @click.group()
@@ -54,10 +46,9 @@ def command() -> None:
 def create(site_path: Path, as_json: bool, name: str, scopes: tuple[str, ...], expires: str | None) -> None:
     """Make a token called NAME, and print it."""
     from campaign.service import named_tokens
-    from dune_prompt.cli.declare.daemon import moment, this_person
 
     now = time.time()
-    expires_at = None if expires is None else moment(expires, now)
+    expires_at = None if expires is None else moment("--expires", expires, now)
     with _writing(site_path) as connection:
         issued = named_tokens.create(connection, name, [Scope(scope) for scope in scopes], this_person(), now, expires_at=expires_at)
     if as_json:
@@ -69,11 +60,10 @@ def create(site_path: Path, as_json: bool, name: str, scopes: tuple[str, ...], e
 @command.command()
 @site_option
 @click.argument("name")
-@click.option("--grace", "grace_s", default="1h", show_default=True, callback=_seconds, help="how long the old token stays good")
+@click.option("--grace", "grace_s", default="1h", show_default=True, callback=seconds, help="how long the old token stays good")
 def rotate(site_path: Path, name: str, grace_s: float) -> None:
     """Make a new token in place of NAME, with its scopes and for as long as it had, and print it."""
     from campaign.service import named_tokens
-    from dune_prompt.cli.declare.daemon import date, this_person
 
     now = time.time()
     with _writing(site_path) as connection:
@@ -88,7 +78,6 @@ def rotate(site_path: Path, name: str, grace_s: float) -> None:
 def revoke(site_path: Path, name: str) -> None:
     """Make the token NAME no good at once, and with it the ones it has replaced."""
     from campaign.service import named_tokens
-    from dune_prompt.cli.declare.daemon import this_person
 
     with _writing(site_path) as connection:
         named_tokens.revoke(connection, name, this_person(), time.time())
@@ -123,7 +112,6 @@ def _writing(site_path: Path) -> Iterator[sa.Connection]:
 
 def _print(issued: Issued) -> None:
     """The token alone on standard output, so that it can go into a file; what there is to say beside it."""
-    from dune_prompt.cli.declare.daemon import date
 
     end = "without end" if issued.token.expires_at is None else f"until {date(issued.token.expires_at)}"
     click.echo(f"{issued.token.name} may {', '.join(issued.token.scopes)}, {end}; it is shown this once:", err=True)
@@ -137,18 +125,17 @@ def _row(token: NamedToken, now: float) -> dict[str, Any]:
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     """A row as people read it."""
-    from dune_prompt.cli.declare.daemon import date
 
-    def moment(name: str) -> str | None:
+    def at(name: str) -> str | None:
         return None if row[name] is None else date(row[name])
 
     return {
         "name": row["name"],
         "scopes": ",".join(row["scopes"]),
         "state": row["state"],
-        "good until": moment("ends_at"),
-        "last used": moment("last_used_at"),
-        "made": moment("created_at"),
+        "good until": at("ends_at"),
+        "last used": at("last_used_at"),
+        "made": at("created_at"),
         "by": row["created_by"],
         "id": row["id"],
     }

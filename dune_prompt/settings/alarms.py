@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import BeforeValidator, Field, HttpUrl, field_validator, model_validator
 
 from dune_prompt.settings.paths import FilePath
-from dune_prompt.settings.units import DurationS, Fraction
+from dune_prompt.settings.units import DurationS, Fraction, parse_date
 from dune_prompt.settings.yaml_file import Strict
 
 # A rule is called as the key that holds its limit.
@@ -59,9 +59,9 @@ def _moment(value: object) -> float:
     """Seconds since the Unix epoch of an ISO 8601 date; a day is its beginning, and everything UTC that does not say otherwise."""
     if isinstance(value, str):
         try:
-            value = datetime.fromisoformat(value)
+            return parse_date(value)
         except ValueError:
-            value = None
+            pass
     elif isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
     if not isinstance(value, datetime):

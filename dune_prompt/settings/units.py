@@ -1,8 +1,9 @@
-"""Quantities with units as people write them: `24h`, `200TB`, `90%`."""
+"""Quantities with units as people write them: `24h`, `200TB`, `90%`; and times: `2h` from now, `2026-11-26T08:00`."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -44,6 +45,28 @@ def parse_fraction(value: object) -> float:
     if not 0 <= fraction <= 1:
         raise ValueError(f"{value!r} is not between 0% and 100%")
     return fraction
+
+
+def parse_date(text: str) -> float:
+    """Seconds since the Unix epoch of an ISO 8601 date, UTC when it does not say."""
+    when = datetime.fromisoformat(text)
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
+def parse_moment(text: str, now: float, *, past: bool = False) -> float:
+    """Seconds since the Unix epoch of `8h` from now, or (`past`) before it, or of an ISO 8601 date; a future one must not be over."""
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        try:
+            at = parse_date(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is neither a duration such as 8h nor a date such as 2026-11-26T08:00") from None
+    else:
+        at = now - seconds if past else now + seconds
+    if not past and at <= now:
+        raise ValueError(f"{text!r} is over")
+    return at
 
 
 DurationS = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import random
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-import uvicorn
 from fastapi.testclient import TestClient
 
 from campaign.engine.launch import token_hash
@@ -29,6 +27,7 @@ from dashboard.quality.tables import verdict_table
 from declare_daemon.journal.tables import file_table, step_table
 from dune_prompt.settings import Site
 from dune_prompt.store import Store, event_table, lease_table, open_store
+from tests.dashboard.browsing import chromium, serving
 from tests.dashboard.records import NOW, did, make_record, png, ulid
 
 OPERATOR = "operator-token-of-the-tests"
@@ -272,14 +271,22 @@ def client(app: Any) -> Iterator[TestClient]:
 @pytest.fixture
 def served(app: Any) -> Iterator[str]:
     """The address of a real server, for streams and browsers."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", access_log=False, timeout_graceful_shutdown=1, lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
+    with serving(app) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where screenshots go: a temporary folder, or DUNE_PROMPT_SCREENSHOTS."""
+    folder = Path(os.environ.get("DUNE_PROMPT_SCREENSHOTS") or tmp_path / "screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @pytest.fixture

@@ -1,13 +1,8 @@
-"""All pages in a real browser: nothing complains, nothing comes from elsewhere, everybody can read them, news arrive by themselves.
-
-The screenshots go to a temporary folder, or to DUNE_PROMPT_SCREENSHOTS.
-"""
+"""All pages in a real browser: nothing complains, nothing comes from elsewhere, everybody can read them, news arrive by themselves."""
 
 from __future__ import annotations
 
-import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from campaign.ledger import tasks as ledger_tasks
 from campaign.ledger.tables import task_table
@@ -23,6 +17,7 @@ from campaign.ledger.tasks import Move
 from campaign.states import TaskState
 from dashboard.dqm.rollup import Roller
 from declare_daemon.journal.writer import lease_name
+from tests.dashboard.browsing import Server, watched
 from tests.dashboard.pages_of_a_site import PAGES, RUN
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="this machine has no playwright (extra 'dev')")
@@ -31,31 +26,7 @@ expect = sync_api.expect
 
 pytestmark = pytest.mark.needs("chromium")
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 BACKGROUND = {"light": "rgb(243, 245, 248)", "dark": "rgb(12, 17, 23)"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = Path(os.environ.get("DUNE_PROMPT_SCREENSHOTS") or tmp_path / "screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @dataclass
@@ -66,18 +37,10 @@ class Service:
     port: int
 
     def start(self) -> None:
-        config = uvicorn.Config(
-            self.new_app(), port=self.port, log_level="error", access_log=False, timeout_graceful_shutdown=1, lifespan="off"
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.01)
+        self._server = Server(self.new_app(), self.port)
 
     def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(10)
+        self._server.stop()
 
     @property
     def address(self) -> str:
@@ -109,27 +72,8 @@ def service(
 
 @pytest.fixture
 def open_page(browser: Any, service: Service) -> Iterator[Any]:
-    """Open a page; at the end nothing may have complained, and nothing may have come from elsewhere."""
-    complaints: list[str] = []
-    requests: list[str] = []
-    contexts = []
-
-    def open_one(path: str, scheme: str = "light", width: int = 1920, height: int = 1080, *, scripts: bool = True) -> Any:
-        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height}, java_script_enabled=scripts)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"{path}: {message.type}: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(f"{path}: {error}"))
-        page.on("request", lambda request: requests.append(request.url))
-        assert page.goto(service.address + path).ok
-        return page
-
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    assert requests
-    assert [url for url in requests if not url.startswith((service.address, "data:"))] == []
+    with watched(browser, service.address) as open_one:
+        yield open_one
 
 
 def finish(store: Any, number: int) -> None:

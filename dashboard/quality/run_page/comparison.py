@@ -9,9 +9,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from dashboard.dqm.tables import run_table
+from dashboard.kept import Kept
 from dashboard.quality.references import Reference, ReferencePlane, read_reference, reference_of_run
 from dashboard.quality.run_page.choice import NOTHING
-from dashboard.quality.run_page.kept import Kept
 from dashboard.runs.head import RunHead
 
 RUNS_KEPT = 6

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from campaign.layout import last_step
 from campaign.ledger.tables import campaign_table, task_table
 from dashboard.dqm.results import ResultRow, RunResults, read_results
-from dashboard.quality.run_page.kept import Kept
+from dashboard.kept import Kept
 from dashboard.runs.head import RunHead
 from dune_prompt.records import split_did
 

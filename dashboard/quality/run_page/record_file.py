@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from dashboard.dqm.storage import RECORD
-from dashboard.quality.run_page.kept import Kept
+from dashboard.kept import Kept
 
 # A record of 10,240 channels is 1 MB of text, and some 2 MB in memory.
 RECORDS_KEPT = 8

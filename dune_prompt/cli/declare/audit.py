@@ -12,8 +12,7 @@ from pathlib import Path
 import click
 
 from dune_prompt import log
-from dune_prompt.cli.declare.daemon import this_person
-from dune_prompt.cli.options import json_option, print_table, site_option
+from dune_prompt.cli.options import json_option, print_table, site_option, this_person
 from dune_prompt.errors import ConflictError, TransientError
 from dune_prompt.settings import load_site
 from dune_prompt.store import open_store

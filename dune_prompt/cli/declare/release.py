@@ -17,8 +17,8 @@ from declare_daemon.registration import pauses
 from declare_daemon.release.candidates import obligations_of
 from declare_daemon.release.checklist import proofs_of
 from declare_daemon.release.kept import what_keeps
-from dune_prompt.cli.declare.daemon import date, files_called, moment, this_person
-from dune_prompt.cli.options import json_option, print_table, site_option
+from dune_prompt.cli.declare.daemon import files_called
+from dune_prompt.cli.options import date, json_option, moment, print_table, site_option, this_person
 from dune_prompt.errors import ConfigError
 from dune_prompt.settings import Site, load_site
 from dune_prompt.store import open_store
@@ -36,7 +36,7 @@ def pause(site_path: Path, catalog: str, until: str | None, why: str | None) -> 
     """
     site, now = load_site(site_path), time.time()
     _check_catalog(site, catalog)
-    end = None if until is None else moment(until, now)
+    end = None if until is None else moment("--until", until, now)
     with closing(open_store(site.store_url)) as store, store.write() as connection:
         pauses.pause(connection, catalog, end, this_person(), why, now)
     click.echo(f"{catalog} is paused until {'it is resumed' if end is None else date(end)}")

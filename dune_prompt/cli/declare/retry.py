@@ -13,8 +13,7 @@ from declare_daemon.daemon import Daemon
 from declare_daemon.journal.writer import lease_name
 from declare_daemon.retry import ask_again, quarantined_files, stopped_files
 from dune_prompt import log
-from dune_prompt.cli.declare.daemon import this_person
-from dune_prompt.cli.options import json_option, print_table, site_option
+from dune_prompt.cli.options import json_option, print_table, site_option, this_person
 from dune_prompt.settings import Site, load_site
 from dune_prompt.store import Store, open_store
 from dune_prompt.store.lease import LeaseHeldError, holder_of

@@ -15,8 +15,7 @@ import click
 from declare_daemon.journal.files import JournalFile
 from declare_daemon.journal.states import FileState
 from declare_daemon.status import Status, read_status
-from dune_prompt.cli.declare.daemon import date
-from dune_prompt.cli.options import json_option, print_table, site_option
+from dune_prompt.cli.options import date, json_option, print_table, site_option
 from dune_prompt.settings import load_site
 from dune_prompt.store import open_store
 

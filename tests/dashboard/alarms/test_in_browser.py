@@ -1,11 +1,7 @@
-"""The page of alarms in a real browser: an alarm comes by itself, is acknowledged by keyboard and with a token, and moves; also on a phone.
-
-The screenshots go to a temporary folder, or to DUNE_PROMPT_SCREENSHOTS.
-"""
+"""The page of alarms in a real browser: one comes by itself, is acknowledged by keyboard and with a token, and moves."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,36 +9,13 @@ from typing import Any
 
 import pytest
 
+from tests.dashboard.browsing import watched
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="this machine has no playwright (extra 'dev')")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="this machine has no axe (extra 'dev')")
 expect = sync_api.expect
 
 pytestmark = pytest.mark.needs("chromium")
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = Path(os.environ.get("DUNE_PROMPT_SCREENSHOTS") or tmp_path / "screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture
@@ -56,28 +29,13 @@ def desk_now(desk: Any, ledger: Any, finding: Any) -> Any:
 
 @pytest.fixture
 def open_page(browser: Any, served: str, desk_now: Any) -> Iterator[Any]:
-    """Open a page; at the end nothing may have complained."""
-    complaints: list[str] = []
-    contexts = []
-
-    def open_one(path: str = "/alarms", width: int = 1500, height: int = 1000, scheme: str = "light") -> Any:
-        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        assert page.goto(served + path).ok
-        return page
-
-    yield open_one
-    for context in contexts:
-        context.close()
     # What the server refuses (a wrong token) is a line in the console of every browser.
-    assert [text for text in complaints if "401 (Unauthorized)" not in text] == []
+    with watched(browser, served, tolerated=["401 (Unauthorized)"]) as open_one:
+        yield open_one
 
 
 def test_an_alarm_comes_by_itself_is_acknowledged_and_moves(open_page: Any, desk_now: Any, finding: Any, pictures: Path) -> None:
-    page = open_page()
+    page = open_page("/alarms")
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
     conflict = finding("conflict", rule="stopped", message="2 files are in conflict with what a catalogue says")
     for _ in range(2):
@@ -105,7 +63,7 @@ def test_an_alarm_comes_by_itself_is_acknowledged_and_moves(open_page: Any, desk
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_is_accessible(open_page: Any, scheme: str, pictures: Path) -> None:
-    page = open_page(scheme=scheme)
+    page = open_page("/alarms", scheme)
     page.locator("#rules summary").first.click()
     page.screenshot(path=pictures / f"alarms-{scheme}.png", full_page=True)
     violations = axe.Axe().run(page).response["violations"]
@@ -113,7 +71,7 @@ def test_the_page_is_accessible(open_page: Any, scheme: str, pictures: Path) -> 
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(open_page: Any, pictures: Path) -> None:
-    page = open_page(width=390, height=844)
+    page = open_page("/alarms", width=390, height=844)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.screenshot(path=pictures / "alarms-phone.png", full_page=True)
     page.get_by_role("button", name="Acknowledge conflict").click()

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from dashboard.quality.judging import Finding, Judgement
 
 from dashboard.dqm.metrics import Group
 from dashboard.dqm.record import DqmRecord, read_record
@@ -21,6 +20,7 @@ from dashboard.dqm.scalars import INDEX
 from dashboard.dqm.storage import DqmStorage
 from dashboard.dqm.tables import result_table, run_table
 from dashboard.quality.flags import Flag
+from dashboard.quality.judging import Finding, Judgement
 
 RUN = 27296
 
@@ -119,7 +119,7 @@ def test_a_run_is_rolled_up_again_when_another_record_comes(house: House) -> Non
 def test_a_run_rests_in_proportion_to_what_it_cost(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that takes 10 s is rolled up 500 s later again, not at each of its files."""
     clock = iter(range(0, 1000, 10))
-    monkeypatch.setattr("dashboard.dqm.rollup.time.perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("dashboard.dqm.rollup.time.thread_time", lambda: float(next(clock)))
     house.keep(0)
     assert house.roller.roll_stale(2000.0) == 1
     house.keep(1)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
@@ -95,6 +96,8 @@ def test_latency_is_against_the_time_a_file_may_take(shift: Any, store: Any, sit
     assert (latency.target_s, latency.files) == (TARGET_S, len(took))
     assert latency.within == sum(one <= TARGET_S for one in took)
     assert latency.p50 == median(took)
+    # Interpolated, as everywhere else.
+    assert latency.p95 == pytest.approx(np.quantile(took, 0.95))
     assert latency.longest == max(took)
 
 

@@ -102,5 +102,5 @@ def test_a_run_is_flagged_and_the_flag_taken_back(run: Run, store: Store, keep: 
 
 
 def test_a_time_that_is_none_is_wrong_usage(run: Run) -> None:
-    with pytest.raises(AssertionError, match="neither a duration such as 2d nor a date"):
+    with pytest.raises(AssertionError, match="neither a duration such as 8h nor a date"):
         run("rejudge", "--since", "yesterday")

@@ -1,11 +1,7 @@
-"""The data-quality page of a run in a real browser: drawn, zoomed by keyboard, exchanged without losing one's place.
-
-The screenshots go to a temporary folder, or to DUNE_PROMPT_SCREENSHOTS.
-"""
+"""The data-quality page of a run in a real browser: drawn, zoomed by keyboard, exchanged without losing one's place."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,52 +10,21 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.dashboard.browsing import watched
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="this machine has no playwright (extra 'dev')")
 expect = sync_api.expect
 
 pytestmark = pytest.mark.needs("chromium")
 
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 PLOTS = ("rms-plot", "pedestal-plot", "charge-plot", "spectrum-plot", "spectrum-ratio", "hits-plot", "hits-ratio", "trend-plot")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = Path(os.environ.get("DUNE_PROMPT_SCREENSHOTS") or tmp_path / "screenshots")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 @pytest.fixture
 def open_page(browser: Any, served: str, filled: Any) -> Iterator[Any]:
-    """Open the page of the run; at the end nothing may have complained, and nothing may have come from elsewhere."""
-    complaints: list[str] = []
-    elsewhere: list[str] = []
-    contexts = []
-
-    def open_one(query: str, scheme: str = "light", width: int = 1920, height: int = 1080) -> Any:
-        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: None if request.url.startswith(served) else elsewhere.append(request.url))
-        assert page.goto(f"{served}/runs/{filled.run}/quality?{query}").ok
-        return page
-
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    assert elsewhere == []
+    """Open the page of the run with a query."""
+    with watched(browser, served) as open_one:
+        yield lambda query, *how, **also: open_one(f"/runs/{filled.run}/quality?{query}", *how, **also)
 
 
 @pytest.fixture

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
-import uvicorn
 from fastapi import APIRouter, Body, Header
 
 from campaign.ledger import tasks as ledger_tasks
@@ -17,6 +15,7 @@ from campaign.ledger.tables import task_table
 from campaign.ledger.tasks import Move
 from campaign.states import TaskState
 from dashboard.app import create_app
+from tests.dashboard.browsing import serving, watched
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="this machine has no playwright (extra 'dev')")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="this machine has no axe (extra 'dev')")
@@ -24,26 +23,9 @@ expect = sync_api.expect
 
 pytestmark = pytest.mark.needs("chromium")
 
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 RUN = 27305
 FILES = 3000
 TOKEN = "a-token-of-the-shift-crew"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -92,38 +74,14 @@ def address(site: Any, store: Any, tokens: Any, engine: APIRouter, ledger: Any, 
     quality.people(RUN, 2)
     slots = SimpleNamespace(wanted=1, reason="one task waits")
     app = create_app(site, store, engine, authenticate=tokens.authenticate, slots=lambda: slots)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", access_log=False, timeout_graceful_shutdown=1, lifespan="off"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join(10)
+    with serving(app) as address:
+        yield address
 
 
 @pytest.fixture
 def open_page(browser: Any, address: str) -> Iterator[Any]:
-    """Open a page; at the end nothing may have complained, and nothing may have come from elsewhere."""
-    complaints: list[str] = []
-    requests: list[str] = []
-    contexts = []
-
-    def open_one(path: str, scheme: str = "light", width: int = 1600, height: int = 1000, *, javascript: bool = True) -> Any:
-        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height}, java_script_enabled=javascript)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        assert page.goto(address + path).ok
-        return page
-
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    assert [url for url in requests if not url.startswith(address)] == []
+    with watched(browser, address) as open_one:
+        yield open_one
 
 
 def test_the_map_is_walked_by_keyboard_and_told_in_words(open_page: Any, ledger: Any) -> None:
@@ -165,7 +123,7 @@ def test_a_click_on_the_map_opens_the_file_under_it(open_page: Any) -> None:
 
 
 def test_the_numbers_are_there_without_javascript(open_page: Any) -> None:
-    page = open_page(f"/runs/{RUN}", javascript=False)
+    page = open_page(f"/runs/{RUN}", scripts=False)
     expect(page.locator("#matrix")).to_be_hidden()
     expect(page.locator("#matrix-count")).to_contain_text("2 parked")
     page.get_by_role("link", name="parked 2", exact=True).click()
