@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 
-from campaign.ledger.tables import campaign_table, commit_table, task_table
+from campaign.ledger.tables import attempt_table, campaign_table, commit_table, task_table
 from dashboard.dqm.tables import result_table
 
 ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
@@ -65,12 +65,16 @@ def show(connection: sa.Connection, one: Candidate, among: Sequence[Candidate]) 
 
 
 def unsettled(connection: sa.Connection, since: float) -> list[tuple[Input, int]]:
-    """Inputs, with their runs, that do not show the record they should: one came after `since`, and its commit after it."""
-    d = result_table.c
-    columns = (d.campaign, d.version, d.input_did, d.stage)
-    statement = sa.select(*columns, d.run).where(sa.not_(d.shown), d.received_at > since).distinct()
-    of = [(Input(*row[:4]), row.run) for row in connection.execute(statement).all()]
-    return [(one, run) for one, run in of if not choose(connection, one, candidates(connection, one)).shown]
+    """Inputs, with their runs, that do not show the record they should: it came after `since`, and its commit after it."""
+    d, a, t, c = result_table.c, attempt_table.c, task_table.c, commit_table.c
+    statement = (
+        sa.select(d.campaign, d.version, d.input_did, d.stage, d.run)
+        .join_from(result_table, attempt_table, a.id == d.attempt)
+        .join(task_table, t.id == a.task_id)
+        .join(commit_table, sa.and_(c.input_id == t.input_id, c.stage == d.stage, c.attempt_id == a.id))
+        .where(sa.not_(d.shown), d.received_at > since)
+    )
+    return [(Input(*row[:4]), row.run) for row in connection.execute(statement)]
 
 
 def settle(connection: sa.Connection, inputs: Iterable[tuple[Input, int]]) -> set[tuple[str, str, int]]:
