@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePath
@@ -19,6 +19,7 @@ import structlog
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
+from dashboard.dqm.record_file import parse, planes_of
 from dashboard.dqm.scalars import PLANES, SCALARS, median_over_files, stack
 from dashboard.dqm.storage import RECORD
 from dashboard.dqm.tables import result_table
@@ -135,12 +136,13 @@ def reference_of_run(connection: sa.Connection, workspace: Path, campaign: str, 
     blocks: list[tuple[Sequence[str], bytes]] = []
     kinds: list[tuple[str, str]] = []
     for row in connection.execute(statement).all():
-        record = _read_record(workspace / row.folder)
-        if record is None:
+        try:
+            record = parse(workspace / row.folder / RECORD)
+        except (OSError, ValueError):
             continue
         blocks.append((row.elements, row.scalars))
         kinds.append((row.detector, row.run_type))
-        for element, plane in _planes_of(record):
+        for element, plane in planes_of(record):
             sums.setdefault((element, plane["plane"]), _Files()).add(plane)
     if not blocks:
         return None
@@ -214,21 +216,6 @@ def _evenly(items: Sequence[int], most: int) -> list[int]:
     if len(items) <= most:
         return list(items)
     return [items[place] for place in np.linspace(0, len(items) - 1, most).round().astype(int)]
-
-
-def _read_record(folder: Path) -> Mapping[str, Any] | None:
-    """A record that was checked when it came in; None when its file is gone or damaged."""
-    try:
-        record = from_json((folder / RECORD).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def _planes_of(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for element in record["elements"]:
-        for plane in element["planes"]:
-            yield element["element"], plane
 
 
 @dataclass

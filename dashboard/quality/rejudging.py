@@ -15,6 +15,7 @@ import sqlalchemy as sa
 import structlog
 
 from dashboard.dqm.record import read_record
+from dashboard.dqm.rollup import RunKey
 from dashboard.dqm.storage import RECORD, write_verdict
 from dashboard.dqm.tables import result_table, run_table
 from dashboard.quality.judging import Judge, Judgement
@@ -46,7 +47,6 @@ class Rejudged:
 
 
 Progress = Callable[[Rejudged], None]
-RunKey = tuple[str, str, int]
 
 
 def rejudge(

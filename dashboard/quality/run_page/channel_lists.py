@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dashboard.quality.run_page.record_file import Record, planes_of
+from dashboard.dqm.record_file import Record, planes_of
 from stages.evaluate.planes import HIGH_ABOVE_ADC, LOW_BELOW_ADC
 from stages.nf_sp.pedestal import DEAD_BELOW_ADC, NOISY_ABOVE_ADC, REFERENCE_GAIN
 

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dashboard.dqm.record_file import Record
 from dashboard.dqm.results import ResultRow
-from dashboard.quality.run_page.record_file import Record
 
 KINDS = (("raw", "raw, pedestal subtracted"), ("nf", "after noise filtering"), ("sp", "after signal processing"))
 # Displays are made for every n-th file. How far from the shown file pictures are looked for:

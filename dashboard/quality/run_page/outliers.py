@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from dashboard.quality.run_page.record_file import Record
+from dashboard.dqm.record_file import Record
 
 # With fewer records there is no telling what is usual.
 LEAST_RECORDS = 5

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from dashboard.dqm.metrics import BY_KEY, METRICS, Metric, elements_of
+from dashboard.dqm.record_file import Record, RecordFiles, plane_of
 from dashboard.dqm.rollup import read_rolled_element
 from dashboard.dqm.scalars import PLANES
 from dashboard.dqm.tables import run_table
@@ -26,7 +27,6 @@ from dashboard.quality.run_page.displays import Displays, displays_of, nearest_w
 from dashboard.quality.run_page.files import FileWithout, RunFiles, RunFilesReader, read_files_without
 from dashboard.quality.run_page.outliers import OutlyingRecord, outlying_records
 from dashboard.quality.run_page.plane_plots import channel_plots, plane_plots
-from dashboard.quality.run_page.record_file import Record, RecordFiles, plane_of
 from dashboard.quality.run_page.standouts import Standouts, standouts
 from dashboard.quality.run_page.strip import Stretch, strip
 from dashboard.quality.run_page.table import TABLE, Element, table

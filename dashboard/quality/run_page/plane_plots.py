@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from dashboard.dqm.record_file import Record, plane_of, planes_of
 from dashboard.quality.run_page.choice import View
 from dashboard.quality.run_page.comparison import Comparison
-from dashboard.quality.run_page.record_file import Record, plane_of, planes_of
 
 # Smallest step that is sent, of a plane or element and of all channels at once: finer than the plots show.
 _STEPS: Mapping[str, tuple[float, float]] = {

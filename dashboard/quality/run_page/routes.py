@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Depends, HTTPException, Path, Query
 from fastapi.responses import HTMLResponse, Response
 
+from dashboard.dqm.record_file import RecordFiles
 from dashboard.dqm.scalars import PLANES
 from dashboard.dqm.tables import result_table
 from dashboard.operations.live import LiveOperations
@@ -16,7 +17,6 @@ from dashboard.quality.flags import Flag
 from dashboard.quality.run_page.channel_lists import Kind, channels_csv
 from dashboard.quality.run_page.choice import QualityChoice, Show, View
 from dashboard.quality.run_page.page import QualityPageReader
-from dashboard.quality.run_page.record_file import RecordFiles
 from dashboard.rendering import Pages
 from dashboard.runs.head import RunHeads
 from dune_prompt.settings import Site

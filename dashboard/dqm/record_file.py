@@ -1,4 +1,4 @@
-"""The record of the file that is shown, as it was uploaded: channels, spectra, trigger records, pictures."""
+"""Records as they were uploaded, read from their files: channels, spectra, trigger records, pictures. They were checked when they came."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Record = Mapping[str, Any]
 
 
 class RecordFiles:
-    """The record files of a workspace, each parsed once while it is looked at. They were checked when they came in."""
+    """The record files of a workspace, each parsed once while it is looked at."""
 
     def __init__(self, workspace: Path) -> None:
         self._workspace = workspace
@@ -29,12 +29,13 @@ class RecordFiles:
         path = self._workspace / folder / RECORD
         try:
             status = path.stat()
-            return self._kept.get((folder, status.st_mtime_ns, status.st_size), lambda: _parse(path))
+            return self._kept.get((folder, status.st_mtime_ns, status.st_size), lambda: parse(path))
         except (OSError, ValueError):
             return None
 
 
-def _parse(path: Path) -> Record:
+def parse(path: Path) -> Record:
+    """A record file; OSError when it is gone, ValueError when it is damaged."""
     record = from_json(path.read_bytes())
     if not isinstance(record, dict):
         raise ValueError(f"{path}: not a record")
