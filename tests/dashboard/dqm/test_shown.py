@@ -55,3 +55,16 @@ def test_of_records_made_by_hand_the_last_made_counts(store: Any) -> None:
             for attempt, made_at in order:
                 came(connection, attempt, made_at)
             assert [one.attempt for one in shown.candidates(connection, OF) if one.shown] == ["again"]
+
+
+def test_a_record_that_is_history_is_not_looked_at_again(ledger: Any) -> None:
+    ledger.campaign()
+    task = ledger.task(1, 0, did=OF.input_did, state="done")
+    attempts = [ledger.attempt(task, number)["id"] for number in range(2)]
+    ledger.write()
+    with ledger.store.write() as connection:
+        connection.execute(sa.insert(commit_table).values(input_id=task["id"], stage="evaluate", attempt_id=attempts[0]))
+        for number, attempt in enumerate(attempts):
+            came(connection, attempt, float(number))
+        assert [one.attempt for one in shown.candidates(connection, OF) if one.shown] == [attempts[0]]
+        assert shown.unsettled(connection, -1.0) == []

@@ -252,3 +252,21 @@ def test_what_is_in_the_address_or_in_names_is_escaped(client: Any, ledger: Any)
         answer = client.get(path)
         assert answer.status_code == 200
         assert "<script>alert" not in answer.text
+
+
+def test_latencies_follow_the_files_that_are_done(client: Any, ledger: Any) -> None:
+    def longest() -> str:
+        row = re.search(r"closed → outputs declared.*?</tr>", client.get(f"/runs/{RUN}").text, re.DOTALL)
+        assert row is not None
+        return text_of(row[0]).replace("\u202f", " ")
+
+    ledger.campaign()
+    for i in range(2):
+        ledger.task(RUN, i, state="done", attempts=1, closed_at=NOW - 900, done_at=NOW)
+    ledger.write()
+    before = longest()
+    assert "15 min" in before
+    assert longest() == before
+    ledger.task(RUN, 2, state="done", attempts=1, closed_at=NOW - 7200, done_at=NOW)
+    ledger.write()
+    assert "2 h" in longest()
