@@ -4,10 +4,18 @@
 window.soft = (() => {
   const source = {}; // what the server sent last of each section
 
+  let turn = 0; // of the last request
+  let choice = 0; // the turn of a choice that is not answered yet: news wait for it
+
   async function go(href, { remember = true } = {}) {
-    const answer = await fetch(href, { headers: { Accept: "text/html" } });
-    if (!answer.ok) return location.assign(href);
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (choice && !remember) return;
+    const mine = ++turn;
+    if (remember) choice = mine;
+    const text = await fetched(href, remember);
+    if (choice === mine) choice = 0;
+    // Another choice was made meanwhile: what this one brought is not wanted any more.
+    if (text === null || mine !== turn) return;
+    const page = new DOMParser().parseFromString(text, "text/html");
     let changed = false;
     for (const part of page.querySelectorAll("[data-soft]")) {
       const here = document.getElementById(part.id);
@@ -19,6 +27,19 @@ window.soft = (() => {
     document.title = page.title;
     if (remember && href !== location.href) history.pushState(null, "", href);
     if (changed) document.dispatchEvent(new Event("soft"));
+  }
+
+  // The page at an address, or null. What cannot be had that somebody chose is left to the browser, which says why.
+  async function fetched(href, chosen) {
+    try {
+      const answer = await fetch(href, { headers: { Accept: "text/html" } });
+      if (answer.ok) return await answer.text();
+    } catch {
+      // The sign of the live updates tells that the service is away.
+      if (!chosen) return null;
+    }
+    location.assign(href);
+    return null;
   }
 
   // Who walks with the keyboard stays where he is, and a list stays scrolled.
@@ -55,7 +76,10 @@ window.soft = (() => {
     for (const [key, value] of new FormData(form)) if (value !== "") address.searchParams.append(key, value);
     go(address.href);
   }
-  addEventListener("popstate", () => go(location.href, { remember: false }));
+  addEventListener("popstate", () => {
+    choice = 0;
+    go(location.href, { remember: false });
+  });
 
   const watched = (document.body.dataset.watch || "").split(" ").filter(Boolean);
   let seen = null;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -156,6 +157,35 @@ def test_news_arrive_by_themselves_and_can_be_paused(open_page: Any, store: Any)
     assert done.inner_text() == str(before + 3)
     page.locator("#pause").click()
     expect(done).to_have_text(str(before + 4))
+
+
+def test_of_two_choices_the_last_counts_whichever_is_answered_first(open_page: Any) -> None:
+    page = open_page("/runs")
+    held: list[Any] = []
+    files = re.compile("sort=-?files")
+    page.route(files, lambda route: held.append(route))
+    heads = {name: page.locator("thead th").filter(has_text=re.compile(rf"^\s*{name}\s*$")) for name in ("files", "parked")}
+    heads["files"].get_by_role("link").click()
+    heads["parked"].get_by_role("link").click()
+    expect(heads["parked"]).to_have_attribute("aria-sort", re.compile("ascending|descending"))
+    with page.expect_response(files):
+        held[0].continue_()
+    page.wait_for_timeout(200)
+    expect(heads["files"]).not_to_have_attribute("aria-sort", re.compile("."))
+    assert re.search("sort=-?parked", page.url)
+
+
+def test_a_choice_while_the_service_is_away_is_left_to_the_browser(browser: Any, service: Service) -> None:
+    page = browser.new_page()
+    page.goto(f"{service.address}/runs")
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    service.stop()
+    page.get_by_role("link", name="files", exact=True).click()
+    page.wait_for_url("chrome-error://**")
+    service.start()
+    page.reload()
+    assert re.search("sort=-?files", page.url)
+    page.context.close()
 
 
 def test_after_a_restart_of_the_service_a_page_goes_on_by_itself(browser: Any, service: Service, store: Any) -> None:
