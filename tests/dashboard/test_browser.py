@@ -180,9 +180,10 @@ def test_a_choice_while_the_service_is_away_is_left_to_the_browser(browser: Any,
     page.goto(f"{service.address}/runs")
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
     service.stop()
-    page.get_by_role("link", name="files", exact=True).click()
-    page.wait_for_url("chrome-error://**")
+    with page.expect_event("requestfailed", lambda request: request.is_navigation_request()):
+        page.get_by_role("link", name="files", exact=True).click()
     service.start()
+    expect(page.locator("body")).to_contain_text("ERR_CONNECTION_REFUSED")
     page.reload()
     assert re.search("sort=-?files", page.url)
     page.context.close()
