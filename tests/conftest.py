@@ -15,6 +15,10 @@ from tests.servers.htcondor import installed as no_condor
 REPOSITORY = Path(__file__).parent.parent
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
+# No test needs a name server. Where there is one that does not answer, servers and clients that ask it for the names of this
+# machine's addresses shall wait a second, not ten.
+os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")
+
 settings.register_profile("default", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 

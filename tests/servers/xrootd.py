@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 EXPORTED = "/eos"
-START_S = 10.0
+START_S = 30.0
 USER = "nobody"
 
 CONFIG = """\
@@ -33,6 +33,9 @@ xrd.allow host localhost
 xrootd.async off
 ofs.persist off
 """
+# Before anything else the server asks the name server for the names of this machine's addresses. One that does not answer
+# would hold it for twenty seconds.
+RESOLVER = "timeout:1 attempts:1"
 CHECKSUMS = "xrootd.chksum max 2 adler32\n"
 
 _PR_SET_PDEATHSIG = 1
@@ -104,14 +107,17 @@ class XrootdServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=self.folder / "admin",
+            env=os.environ | {"RES_OPTIONS": RESOLVER},
             preexec_fn=_die_with_parent,
             **as_user,
         )
         deadline = time.monotonic() + START_S
         while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if (code := self._process.poll()) is not None:
+                raise RuntimeError(f"xrootd ended with code {code} as it started:\n{self.log()[-2000:]}")
+            if time.monotonic() > deadline:
                 self.stop()
-                raise RuntimeError(f"xrootd did not start:\n{self.log()[-2000:]}")
+                raise RuntimeError(f"xrootd did not answer within {START_S:.0f} s:\n{self.log()[-2000:]}")
             time.sleep(0.02)
 
     def stop(self) -> None:

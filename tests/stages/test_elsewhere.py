@@ -6,6 +6,7 @@ Whatever happens there is a report that the engine can read, nothing half-writte
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -173,6 +174,7 @@ def worker(tmp_path: Path, raw_file: Path) -> Worker:
             "PYTHONSTARTUP": str(tmp_path / "poison" / "stages.py"),
             "_CONDOR_SCRATCH_DIR": str(tmp_path / "scratch"),
             "TMPDIR": "/nowhere",
+            "RES_OPTIONS": os.environ["RES_OPTIONS"],
         },
     )
 
