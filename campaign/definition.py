@@ -75,6 +75,11 @@ class NfSpSettings(StageLimits):
     seconds: float = Field(0.0, ge=0, le=3600, description="how long the noop payload takes")
     gain_mV_per_fC: float = Field(14.0, description="gain of the cold electronics: 14.0 or 7.8")  # noqa: N815 - the unit's name
     keep: tuple[Literal["nf"], ...] = Field((), description="nf: also keep the noise-filtered frame")
+    response: str | None = Field(
+        None,
+        pattern="^/",
+        description="numpy: a file on the workers with the response of the wires, instead of ProtoDUNE-HD's; its results are marked",
+    )
 
     @field_validator("gain_mV_per_fC")
     @classmethod

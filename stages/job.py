@@ -15,7 +15,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 STARTED = "started"
 ALL = "all"
 OK, FAULT, TRANSIENT = 0, 1, 20
+LINE_EVERY_S = 60.0
 # What a worker's own disk says when it is full or broken.
 DISK_TROUBLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
@@ -131,14 +132,23 @@ def claim_start(job_dir: Path, who: str) -> bool:
     return True
 
 
-def walk(assignment: Assignment, payload: Payload, workplace: Workplace | None = None) -> tuple[Report, int]:
-    """Run the stages of `assignment` in order, up to the first that fails. `workplace`: default, files are used where they are."""
+def walk(
+    assignment: Assignment,
+    payload: Payload,
+    workplace: Workplace | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Report, int]:
+    """Run the stages of `assignment` in order, up to the first that fails. `workplace`: default, files are used where they are.
+
+    `progress` is told how many trigger records of how many a stage has done; default: a line a minute.
+    """
+    progress = progress or progress_lines(LINE_EVERY_S)
     at = workplace or Workplace(assignment)
     done: list[StageReport] = []
     exit_code = OK
     try:
         for name in assignment.stages:
-            stage, exit_code = _run_stage(name, assignment, payload, at, done)
+            stage, exit_code = _run_stage(name, assignment, payload, at, done, progress)
             done.append(stage)
             if exit_code:
                 print(f"{name}: {stage.error_class}: {stage.message}", file=sys.stderr)  # noqa: T201
@@ -148,12 +158,32 @@ def walk(assignment: Assignment, payload: Payload, workplace: Workplace | None =
     return report_of(assignment, done), exit_code
 
 
+def progress_lines(every_s: float) -> Callable[[int, int], None]:
+    """Tells progress in lines on standard error, one in `every_s` seconds at most."""
+    said = time.monotonic()
+
+    def say(done: int, of: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= every_s:
+            said = time.monotonic()
+            print(f"{done} of {of} trigger records", file=sys.stderr, flush=True)  # noqa: T201
+
+    return say
+
+
 def report_of(assignment: Assignment, stages: Sequence[StageReport]) -> Report:
     """The report of an attempt whose stages went so."""
     return Report(assignment.attempt, assignment.task, assignment.campaign, assignment.version, os.uname().nodename, tuple(stages))
 
 
-def _run_stage(name: str, assignment: Assignment, payload: Payload, at: Workplace, done: Sequence[StageReport]) -> tuple[StageReport, int]:
+def _run_stage(
+    name: str,
+    assignment: Assignment,
+    payload: Payload,
+    at: Workplace,
+    done: Sequence[StageReport],
+    progress: Callable[[int, int], None],
+) -> tuple[StageReport, int]:
     """Run one stage and deliver its outputs; whatever happens is in its report."""
     started, cpu = time.time(), time.process_time()
     exit_code, error_class, message = OK, None, None
@@ -173,6 +203,7 @@ def _run_stage(name: str, assignment: Assignment, payload: Payload, at: Workplac
                 service_url=assignment.service_url,
                 token=assignment.token,
                 locate=at.locate,
+                progress=progress,
             )
             result = _load(name).run(context)
             made = tuple(describe(at.output_dir, file) for file in result.files)

@@ -37,7 +37,8 @@ class Payload:
     """What is fixed for every job of a campaign's version: it is rendered into the stage script.
 
     `stages` holds the settings of each stage as the campaign file has them, `outputs` those of its outputs
-    (`namespace`, `data_tier`), `file_hash` the SHA-256 of the campaign file.
+    (`namespace`, `data_tier`), `file_hash` the SHA-256 of the campaign file, `files` what was rendered for the payload of `nf_sp`
+    (configurations, wrappers), by name.
     """
 
     campaign: str
@@ -47,6 +48,7 @@ class Payload:
     code_version: str
     outputs: Mapping[str, Any]
     stages: Mapping[str, Mapping[str, Any]]
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class StageContext:
     """What one run of a stage is told.
 
     `files` are the outputs of the stages before it, by stage; `output_dir` is the attempt's own folder. `locate` brings an input within
-    reach: it finds it, or copies it in.
+    reach: it finds it, or copies it in. `progress` is told how many trigger records of how many are done.
     """
 
     name: str
@@ -66,6 +68,7 @@ class StageContext:
     service_url: str | None = None
     token: str | None = field(default=None, repr=False)
     locate: Callable[[InputFile], Path] = field(default=find, repr=False)
+    progress: Callable[[int, int], None] = field(default=lambda done, of: None, repr=False)
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from dune_prompt.cli.options import json_option, print_table
-from dune_prompt.errors import ConfigError
+from dune_prompt.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from dune_prompt.records import Report
 
 ALL = ("nf_sp", "declare", "evaluate")
 BY_HAND = "by-hand"
+LINE_EVERY_S = 10.0
 
 
 @click.group()
@@ -30,6 +33,8 @@ def command() -> None:
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="where the report goes  [default: OUTPUT/report.json]")
 @click.option("--payload", default="numpy", show_default=True, help="payload of nf_sp: numpy or noop")
 @click.option("--gain", type=float, default=14.0, show_default=True, help="gain of the cold electronics in mV/fC: 14.0 or 7.8")
+@click.option("--cpus", type=int, default=1, show_default=True, help="processes that nf_sp spreads the trigger records over")
+@click.option("--response", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="a response of the wires for nf_sp")
 @click.option("--keep", multiple=True, metavar="WHAT", help="nf: also keep the noise-filtered waveforms")
 @click.option("--earlier", multiple=True, metavar="STAGE:FILE", help="an output of a stage that ran before; may be repeated")
 @click.option("--detector", type=click.Choice(["pdhd", "pdvd"]), help="[default: by the raw file's name]")
@@ -46,6 +51,8 @@ def run(
     report: Path | None,
     payload: str,
     gain: float,
+    cpus: int,
+    response: Path | None,
     keep: tuple[str, ...],
     earlier: tuple[str, ...],
     detector: str | None,
@@ -82,17 +89,78 @@ def run(
         code_version=__version__,
         outputs={"namespace": namespace or f"{detector.removeprefix('pd')}-protodune-det-reco", "data_tier": data_tier},
         stages={
-            "nf_sp": {"payload": payload, "gain_mV_per_fC": gain, "keep": list(keep)},
+            "nf_sp": {
+                "payload": payload,
+                "gain_mV_per_fC": gain,
+                "keep": list(keep),
+                "cpus": cpus,
+                "response": None if response is None else str(response.absolute()),
+            },
             "dqm_upload": {"targets": [{"kind": "directory", "path": str(dqm_dir.absolute())}] if dqm_dir else []},
         },
     )
     report_path = report or output / "report.json"
     assignment = by_hand(told, names, raw, output, report_path, [Path(text) for text in earlier])
-    done, exit_code = walk(assignment, told)
+    with _progress() as progress:
+        done, exit_code = walk(assignment, told, progress=progress)
     report_path.parent.mkdir(parents=True, exist_ok=True)
     write_json(report_path, done.to_json())
     print_table(_rows(done), as_json=as_json, columns=("stage", "state", "wall_s", "cpu_s", "peak_mb", "outputs", "output_mb"))
     sys.exit(exit_code)
+
+
+@command.command()
+@click.argument("first", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("second", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--detector", type=click.Choice(["pdhd", "pdvd"]), help="[default: by the name of FIRST]")
+@click.option("--pictures", type=click.Path(file_okay=False, path_type=Path), help="draw the planes of one record into this folder")
+@json_option
+def compare(first: Path, second: Path, detector: str | None, pictures: Path | None, as_json: bool) -> None:
+    """Compare the charge that two payloads made of the same raw file: the frame file SECOND beside FIRST."""
+    from stages.evaluate.frame_comparison import compare as compare_frames
+
+    found = compare_frames(first, second, detector or _detector_of(first), pictures)
+    if not found.planes:
+        raise DataError(f"{first} and {second} have no frame of the same name")
+    print_table(
+        [
+            {
+                "tag": item.tag,
+                "plane": item.plane,
+                "records": item.records,
+                "correlation": item.correlation,
+                "ratio": item.ratio,
+                "covered": item.covered,
+                "confirmed": item.confirmed,
+                "rms_difference": item.rms_difference_e,
+            }
+            for item in found.planes
+        ],
+        as_json=as_json,
+    )
+    for path, only in ((first, found.only_first), (second, found.only_second)):
+        if only:
+            click.echo(f"only in {path.name}: {', '.join(f'{key.tag} of record {key.ident}' for key in only)}", err=True)
+    for picture in found.pictures:
+        click.echo(str(picture), err=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """Shows how many trigger records are done: a bar on a terminal; elsewhere a line now and then."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from stages.job import progress_lines
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield progress_lines(LINE_EVERY_S)
+        return
+    columns = (TextColumn("trigger records"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 def _detector_of(raw: Path) -> str:

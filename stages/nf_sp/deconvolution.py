@@ -1,99 +1,94 @@
-"""From ADC samples to electrons: division by the response, filters, and the change to ticks of 500 ns, all in one pair of FFTs."""
+"""From ADC to electrons: division by the response of the wires, in time and across the wires.
+
+A drifting electron induces current not only on the wire it arrives at. With the response R of 21 wires and the wanted charge Q, a plane's
+waveforms are M(w, t) = sum over w', t' of R(w - w', t - t') Q(w', t'), so that in two-dimensional frequency space Q = M / R (Wire-Cell's
+`OmnibusSigProc::decon_2D_init`). R is small where the wires answer little: the filters that follow keep that noise down, one across the
+wires at once, those in time when a waveform is wanted.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from dune_prompt.errors import DataError
+from stages.nf_sp import filters
 from stages.nf_sp import response as model
-from stages.nf_sp.pedestal import Samples
+from stages.nf_sp.geometry import PlaneGeometry
+from stages.nf_sp.statistics import Samples
 
-TICK_NS = 500.0
-# Zeros behind the samples, so that the end of a deconvolved waveform does not run into its start. Wire-Cell pads as much.
+# Zeros behind the samples and between the plane's ends, so that what lies at one end does not run into the other.
 PAD_TICKS = 200
+PAD_WIRES = 20
+# Frequencies and rows transformed at a time, so that they stay in the processor's cache.
+BLOCK_FREQUENCIES = 64
+BLOCK_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """The lengths of the transforms: `n_in` samples padded to `padded_in`; `padded_out` come back, of which `n_out` are kept.
+class Deconvolved:
+    """The charge of a plane before the filters in time: complex64 spectra [wires in order of pitch, padded // 2 + 1]."""
 
-    `padded_in` input ticks last exactly as long as `padded_out` ticks of 500 ns, so both have the same frequencies (MHz).
+    spectra: NDArray[np.complex64]
+    padded: int
+    n_ticks: int
+
+    def filtered(self, factors: filters.Factors, rows: slice = slice(None)) -> Samples:
+        """Waveforms of the wires `rows` in electrons per tick of 500 ns, [wires, n_ticks]."""
+        waveforms: Samples = scipy.fft.irfft(self.spectra[rows] * factors, self.padded, axis=1)[:, : self.n_ticks]
+        return waveforms
+
+
+def padded_ticks(n_ticks: int) -> int:
+    """The length of the transforms for `n_ticks` ticks: with the zeros, rounded up to one that is fast to transform."""
+    return int(scipy.fft.next_fast_len(n_ticks + PAD_TICKS, real=True))
+
+
+def deconvolve(wires: Samples, plane: PlaneGeometry, gain_mv_per_fc: float, response: Path = model.PDHD) -> Deconvolved:
+    """Deconvolve the waveforms of a plane (ADC around 0, [wires in order of pitch, ticks of 500 ns])."""
+    n_wires, n_ticks = wires.shape
+    padded, padded_wires = padded_ticks(n_ticks), n_wires + PAD_WIRES
+    spectra = np.empty((n_wires, padded // 2 + 1), np.complex64)
+    for begin in range(0, n_wires, BLOCK_ROWS):
+        spectra[begin : begin + BLOCK_ROWS] = scipy.fft.rfft(wires[begin : begin + BLOCK_ROWS], padded, axis=1)
+    # Half of the zeros lie before the first wire.
+    before = PAD_WIRES // 2
+    column = np.zeros((padded_wires, BLOCK_FREQUENCIES), np.complex64)
+    inverse = _Inverse(plane.role, padded_wires, padded, gain_mv_per_fc, response)
+    for begin in range(0, spectra.shape[1], BLOCK_FREQUENCIES):
+        frequencies = slice(begin, begin + BLOCK_FREQUENCIES)
+        piece = spectra[:, frequencies]
+        block = column[:, : piece.shape[1]]
+        block[before : before + n_wires] = piece
+        charge = scipy.fft.fft(block, axis=0)
+        charge *= inverse.at(frequencies)
+        piece[:] = scipy.fft.ifft(charge, axis=0)[before : before + n_wires]
+    return Deconvolved(spectra, padded, n_ticks)
+
+
+class _Inverse:
+    """What a plane's spectra are multiplied with: filter across wires / response, and the way back in time.
+
+    The response's middle row is the wire that the charge drifts to, and the charge arrives `ARRIVAL_TICKS` after the response's start. The
+    whole of it would be as large as the spectra, so it is made for a few frequencies at a time.
     """
 
-    n_in: int
-    tick_ns: float
-    padded_in: int
-    padded_out: int
-    n_out: int
+    def __init__(self, role: str, n_wires: int, n_ticks: int, gain_mv_per_fc: float, response: Path) -> None:
+        wires = model.response(role, gain_mv_per_fc, response).astype(np.float64)
+        self._wires = scipy.fft.rfft(wires[:, :n_ticks], n_ticks, axis=1)
+        self._rows = (np.arange(len(wires)) - len(wires) // 2) % n_wires
+        self._filter = filters.wire(role, n_wires)[:, None]
+        self._arrival = np.exp(-2j * np.pi * np.arange(self._wires.shape[1]) * model.ARRIVAL_TICKS / n_ticks)
 
-    @property
-    def frequency_mhz(self) -> NDArray[np.float64]:
-        return np.arange(self.padded_in // 2 + 1) / (self.padded_in * self.tick_ns * 1e-3)
-
-
-@lru_cache(maxsize=8)
-def grid(n_in: int, tick_ns: float) -> Grid:
-    """The grid for waveforms of `n_in` ticks of `tick_ns`.
-
-    Raises:
-        DataError: the readout is empty or sampled as no ProtoDUNE detector (512 or 500 ns) is.
-    """
-    if n_in < 1 or not TICK_NS <= tick_ns <= 1.1 * TICK_NS:
-        raise DataError(f"{n_in} samples every {tick_ns:g} ns: cannot be brought to ticks of {TICK_NS:g} ns")
-    ratio = Fraction(tick_ns / TICK_NS).limit_denominator(1000)
-    blocks = scipy.fft.next_fast_len(-(-(n_in + PAD_TICKS) // ratio.denominator), real=True)
-    return Grid(
-        n_in=n_in,
-        tick_ns=tick_ns,
-        padded_in=blocks * ratio.denominator,
-        padded_out=blocks * ratio.numerator,
-        n_out=int(n_in * ratio),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Kernels:
-    """What a waveform's spectrum is multiplied with, complex64 [frequencies], to give electrons per tick of 500 ns.
-
-    `charge` has the Gaussian filter that keeps the charge of a hit, `search` (one or two) those that make signals stand out of the noise.
-    """
-
-    charge: NDArray[np.complex64]
-    search: tuple[NDArray[np.complex64], ...]
-
-
-@lru_cache(maxsize=32)
-def kernels(on: Grid, role: str, filters: str, gain_mv_per_fc: float) -> Kernels:
-    """The kernels for a plane that answers as plane `role` does, with the filter constants `filters` (Wiener_tight, Wiener_tight_APA1)."""
-    frequency = on.frequency_mhz
-    answer = np.fft.rfft(model.response(role, gain_mv_per_fc), on.padded_out)[: len(frequency)]
-    arrival = np.exp(-2j * np.pi * frequency * model.ARRIVAL_TICKS * model.TICK_US)
-    invert = arrival / answer * (on.padded_out / on.padded_in)
-    known = model.constants()
-    wiener = model.high_cut(frequency, known[filters][role]["sigma_MHz"], known[filters][role]["power"])
-    gauss = model.high_cut(frequency, known["Gaus_wide"]["sigma_MHz"], known["Gaus_wide"]["power"])
-    if role == "W":
-        search = [wiener]
-    else:
-        # The response of an induction plane has no mean: without a low cut its inverse is mostly amplified slow noise.
-        gauss = gauss * model.low_cut(frequency, known["ROI_loose_lf_tau_MHz"])
-        search = [wiener * model.low_cut(frequency, known[f"ROI_{kind}_lf_tau_MHz"]) for kind in ("tight", "tighter")]
-    return Kernels(charge=(invert * gauss).astype(np.complex64), search=tuple((invert * one).astype(np.complex64) for one in search))
-
-
-def transform(samples: Samples, on: Grid) -> NDArray[np.complex64]:
-    """Spectra [channels, frequencies] of waveforms [channels, n_in]."""
-    spectra: NDArray[np.complex64] = scipy.fft.rfft(samples, on.padded_in, axis=1)
-    return spectra
-
-
-def apply(spectra: NDArray[np.complex64], kernel: NDArray[np.complex64], on: Grid) -> Samples:
-    """Waveforms [channels, n_out] in electrons per tick of 500 ns."""
-    waveforms: Samples = scipy.fft.irfft(spectra * kernel, on.padded_out, axis=1)[:, : on.n_out]
-    return waveforms
+    def at(self, frequencies: slice) -> NDArray[np.complex64]:
+        """Its part for the given frequencies, [wires, frequencies]."""
+        wires = self._wires[:, frequencies]
+        answer = np.zeros((len(self._filter), wires.shape[1]), np.complex128)
+        answer[self._rows] = wires
+        answer = scipy.fft.fft(answer, axis=0)
+        inverse = np.divide(self._filter * self._arrival[frequencies], answer, out=np.zeros_like(answer), where=answer != 0)
+        factors: NDArray[np.complex64] = inverse.astype(np.complex64)
+        return factors

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stages import images
-from stages.nf_sp.deconvolution import TICK_NS
-from stages.nf_sp.pedestal import Samples
 from stages.nf_sp.quality import ElementQuality
 from stages.nf_sp.quality_file import QualityWriter
+from stages.nf_sp.resampling import TICK_NS
+from stages.nf_sp.statistics import Samples
 from stages.rawdata import RecordId
 
 
@@ -27,12 +27,12 @@ class RecordImages:
     ticks_per_pixel: int
     noise_adc: Samples
 
-    def take_waveforms(self, kind: str, samples: Samples) -> None:
-        """Keep an image of each plane of `samples` (ADC)."""
+    def take_waveforms(self, kind: str, samples: Samples, tick_ns: float) -> None:
+        """Keep an image of each plane of `samples` (ADC every `tick_ns`)."""
         for plane in self.quality.geometry.planes:
             limit = images.waveform_range(self.noise_adc[plane.rows])
             image = images.waveforms(images.extremes(samples[plane.rows], self.ticks_per_pixel), limit)
-            self._keep(plane.name, kind, image, limit, samples.shape[1], self.quality.tick_ns)
+            self._keep(plane.name, kind, image, limit, samples.shape[1], tick_ns)
 
     def take_charge(self, kind: str, electrons: Samples) -> None:
         """Keep an image of each plane of `electrons` (electrons per tick of 500 ns)."""
@@ -43,7 +43,7 @@ class RecordImages:
 
     def _keep(self, plane: str, kind: str, image: images.Image, limit: float, n_ticks: int, tick_ns: float) -> None:
         name = f"picture_{self.ident}_{plane}_{kind}"
-        self.file.write(self.quality.geometry.element, name, image)
+        self.file.add(self.quality.geometry.element, name, image)
         self.quality.pictures.append(
             {
                 "array": name,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.nf_sp.deconvolution import TICK_NS
-from stages.nf_sp.pedestal import Samples
+from stages.nf_sp.resampling import TICK_NS
+from stages.nf_sp.statistics import Samples
 
-# A pulse's area is its charge x gain x this time: 2.2 us shaping, and the field of a collection wire with a neighbour on either side.
-PULSE_US = 2.768
+# A pulse's area is its charge x gain x this time: 2.2 us shaping, and the field of a collection wire and its ten neighbours on either side.
+PULSE_US = 2.760
 # The 14-bit ADC has 16383 counts for 1400 mV.
 ADC_PER_MV = 16383 / 1400
 FC_PER_E = 1.602177e-4

@@ -37,13 +37,13 @@ MIN_GROUP_CHANNELS = 8
 class PlaneGeometry:
     """One plane of an element. `rows` are its rows in the element's arrays, offline channel `first_channel` + i in the i-th.
 
-    `role` is the plane whose response and thresholds apply, and `filters` the set of filter constants.
+    `role` is the plane whose response and thresholds apply; `swapped` is true in an APA in which V and W have exchanged their roles.
     `pitch_order` lists the plane's rows (0 = its first) as the wires follow each other in space.
     """
 
     name: str
     role: str
-    filters: str
+    swapped: bool
     first_channel: int
     rows: slice
     pitch_order: NDArray[np.intp]
@@ -56,16 +56,29 @@ class PlaneGeometry:
     def induction(self) -> bool:
         return self.role != "W"
 
+    @property
+    def tight_filter(self) -> str:
+        """The set of constants of the filter Wiener_tight."""
+        return "Wiener_tight_APA1" if self.swapped else "Wiener_tight"
+
+    @property
+    def has_noise_kernel(self) -> bool:
+        """Whether the noise filter deconvolves this plane's common noise, to tell signal from noise by it."""
+        return self.name == self.role != "W"
+
 
 @dataclass(frozen=True, slots=True)
 class ElementGeometry:
-    """One APA or CRP, for rows in the order of the offline channels. `groups` hold the rows that share coherent noise."""
+    """One APA or CRP, for rows in the order of the offline channels. `groups` hold the rows that share coherent noise, `half_boards`
+    those of half a front-end board (none where they are not known).
+    """
 
     detector: str
     element: str
     anode: int
     planes: tuple[PlaneGeometry, ...]
     groups: tuple[NDArray[np.intp], ...]
+    half_boards: tuple[NDArray[np.intp], ...]
     listed_bad: NDArray[np.bool_]
 
     @property
@@ -100,6 +113,7 @@ def geometry_of(detector: str, element: str, channels: NDArray[np.int32]) -> Ele
         anode=anode,
         planes=tuple(_planes(detector, element, anode, first, channels)),
         groups=_groups(table["coherent_group"][channels]),
+        half_boards=_groups(table["half_board"][channels]) if "half_board" in table else (),
         listed_bad=np.isin(channels, table["bad_channels"]) if "bad_channels" in table else np.zeros(len(channels), bool),
     )
 
@@ -119,7 +133,7 @@ def _planes(detector: str, element: str, anode: int, first: int, channels: NDArr
                     name=name,
                     # The V plane of this APA collects the charge; Wire-Cell exchanges the two (plane2layer [0, 2, 1]).
                     role={"V": "W", "W": "V"}.get(name, name) if swapped else name,
-                    filters="Wiener_tight_APA1" if swapped else "Wiener_tight",
+                    swapped=swapped,
                     first_channel=int(here[0]),
                     rows=rows,
                     pitch_order=_pitch_order(detector, first, here),

@@ -1,4 +1,4 @@
-"""Pedestal, noise and health of every channel, from its ADC samples."""
+"""Pedestal and noise of every channel, from its ADC samples, as the data acquisition delivered them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Samples = NDArray[np.float32]
+from stages.nf_sp.statistics import Samples
 
 MAX_ADC = 16383
 # The points that lie one standard deviation below and above the median of a normal distribution.
 LOW_POINT, HIGH_POINT = 0.158655, 0.841345
-# Outside, Wire-Cell's noise filter for ProtoDUNE-HD drops the channel (chndb-base.jsonnet), in ADC at 14 mV/fC.
-DEAD_BELOW_ADC, NOISY_ABOVE_ADC = 10.0, 50.0
+# The gain that limits and responses are given for, in mV/fC; at another they scale with it.
 REFERENCE_GAIN = 14.0
 # Channels worked on at a time, so that a block of them stays in the processor's cache.
 BLOCK_CHANNELS = 64
@@ -33,19 +32,6 @@ class Pedestals:
     sigma: Samples
     missing: Samples
     saturated: Samples
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Per channel, bool [channels]: has no samples at all, is too quiet, too noisy. At most one is true."""
-
-    absent: NDArray[np.bool_]
-    dead: NDArray[np.bool_]
-    noisy: NDArray[np.bool_]
-
-    @property
-    def good(self) -> NDArray[np.bool_]:
-        return ~(self.absent | self.dead | self.noisy)
 
 
 def measure(adc: NDArray[np.uint16], missing: NDArray[np.bool_] | None) -> tuple[Pedestals, Samples]:
@@ -98,10 +84,3 @@ def _point(ordered: NDArray[np.uint16], count: NDArray[np.intp], fraction: float
     upto = np.count_nonzero(ordered <= value[:, None], axis=1)
     point: Samples = (value - 0.5 + (rank - below) / (upto - below)).astype(np.float32)
     return point
-
-
-def classify(pedestals: Pedestals, gain_mv_per_fc: float) -> Health:
-    """Which channels are dead or noisy at this gain."""
-    scale = gain_mv_per_fc / REFERENCE_GAIN
-    absent = np.isnan(pedestals.sigma)
-    return Health(absent=absent, dead=pedestals.sigma < DEAD_BELOW_ADC * scale, noisy=pedestals.sigma > NOISY_ABOVE_ADC * scale)

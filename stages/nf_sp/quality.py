@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,14 +11,18 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from stages.nf_sp import gain
-from stages.nf_sp.coherent import CommonNoise
+from stages.nf_sp.channel_noise import Health
 from stages.nf_sp.geometry import ElementGeometry
-from stages.nf_sp.pedestal import BLOCK_CHANNELS, HIGH_POINT, LOW_POINT, Health, Pedestals, Samples
+from stages.nf_sp.noise_filter import Filtered
+from stages.nf_sp.pedestal import BLOCK_CHANNELS, HIGH_POINT, LOW_POINT, Pedestals
+from stages.nf_sp.resampling import TICK_NS
+from stages.nf_sp.statistics import Samples
 from stages.rawdata import RecordId
 
 SPECTRUM_POINTS = 128
 # A plane's mean spectrum is known well from every fourth of its channels, a channel's noise from every second tick.
 SPECTRUM_STEP = 4
+SPECTRUM_TICKS = 500
 NOISE_STEP = 2
 # Trigger records whose own numbers are kept, so that a file of many small ones does not fill the memory.
 MAX_BY_RECORD = 500
@@ -40,6 +45,14 @@ class Mean:
         else:
             self._sum += numbers
             self._count += known
+
+    def merge(self, other: Mean) -> None:
+        """Add what another has gathered of other records."""
+        if self._sum is None or self._count is None:
+            self._sum, self._count = other._sum, other._count
+        elif other._sum is not None and other._count is not None:
+            self._sum += other._sum
+            self._count += other._count
 
     @property
     def value(self) -> NDArray[np.float32]:
@@ -64,14 +77,18 @@ class ElementQuality:
     tick_ns: float
     n_records: int = 0
     n_ticks: int = 0
+    n_pulses: int = 0
     pictures: list[dict[str, Any]] = field(default_factory=list)
     by_record: list[dict[str, Any]] = field(default_factory=list)
     _means: dict[str, Mean] = field(default_factory=dict)
 
-    def before(self, samples: Samples, pedestals: Pedestals, health: Health, whole: NDArray[np.bool_]) -> None:
-        """Take note of the samples (ADC, pedestal 0) before noise filtering; `whole` channels are good and have no gaps."""
+    def before(self, samples: Samples, pedestals: Pedestals, health: Health, whole: NDArray[np.bool_], n_ticks: int) -> None:
+        """Take note of the samples (ADC at ticks of 500 ns) before noise filtering; `whole` channels are good and have no gaps.
+
+        `n_ticks` is the length of the readout as it was delivered.
+        """
         self.n_records += 1
-        self.n_ticks = max(self.n_ticks, samples.shape[1])
+        self.n_ticks = max(self.n_ticks, n_ticks)
         self._add("pedestal", pedestals.median)
         self._add("std_raw", pedestals.std)
         self._add("rms_raw", pedestals.sigma)
@@ -81,18 +98,17 @@ class ElementQuality:
             self._add(flag, getattr(health, flag))
         self._add("spectrum_before", self._spectra(samples, whole))
 
-    def after(
-        self, samples: Samples, common: list[CommonNoise], health: Health, whole: NDArray[np.bool_], record: RecordId, ident: int
-    ) -> None:
-        """Take note of the samples after noise filtering, and of what the filter found in each group.
+    def after(self, samples: Samples, filtered: Filtered, health: Health, whole: NDArray[np.bool_], record: RecordId, ident: int) -> None:
+        """Take note of the samples after noise filtering, and of what the filter found.
 
         `ident` is the place of `record` in the file.
         """
+        self.n_pulses += filtered.n_pulses
         rms = np.where(whole, _half_width(samples), np.nan)
         self._add("rms_nf", rms)
         self._note(record, ident, rms, health.absent)
         self._add("spectrum_after", self._spectra(samples, whole))
-        measures = np.array([(one.rms_before, one.rms_after, one.correlation_before, one.correlation_after) for one in common])
+        measures = np.array([(one.rms_before, one.rms_after, one.correlation_before, one.correlation_after) for one in filtered.common])
         first_rows = np.array([group[0] for group in self.geometry.groups])
         for number, name in enumerate(_PER_PLANE):
             of_planes = np.full(len(self.geometry.planes), np.nan)
@@ -103,13 +119,39 @@ class ElementQuality:
                     of_planes[index] = known.mean()
             self._add(name, of_planes)
 
-    def charge(self, samples: Samples, electrons: Samples, gain_mv_per_fc: float) -> None:
-        """Take note of the gain of signal processing, which made `electrons` of the filtered `samples`."""
-        of_planes = np.full(len(self.geometry.planes), np.nan)
+    def charge(self, samples: Samples, gauss: Samples, noise_e: Samples, clipped_e: Sequence[float], gain_mv_per_fc: float) -> None:
+        """Take note of signal processing, which made `gauss` of the filtered `samples`.
+
+        `noise_e` is that of each channel after deconvolution (electrons per tick), `clipped_e` the charge below 0 of each plane.
+        """
+        self._add("noise_e", np.where(noise_e > 0, noise_e, np.nan))
+        measures = np.full((4, len(self.geometry.planes)), np.nan)
         for index, plane in enumerate(self.geometry.planes):
+            electrons = gauss[plane.rows]
+            total = float(electrons.sum(dtype=np.float64))
+            filled = electrons > 0
             if not plane.induction:
-                of_planes[index] = gain.sp_gain(samples[plane.rows], electrons[plane.rows], self.tick_ns, gain_mv_per_fc)
-        self._add("sp_gain", of_planes)
+                measures[0, index] = gain.sp_gain(samples[plane.rows], electrons, TICK_NS, gain_mv_per_fc)
+            measures[1, index] = np.count_nonzero(filled) / max(filled.size, 1)
+            measures[2, index] = clipped_e[index] / total if total > 0 else np.nan
+            measures[3, index] = np.count_nonzero(~filled.any(axis=1)) / max(len(filled), 1)
+        for name, of_planes in zip(("sp_gain", "filled", "clipped", "without_signal"), measures, strict=True):
+            self._add(name, of_planes)
+        self._add("charge_e", np.array([gauss[plane.rows].sum(dtype=np.float64) for plane in self.geometry.planes]))
+
+    def mean(self, name: str) -> NDArray[np.float32]:
+        """The mean over records of what was gathered under `name`."""
+        return self._means[name].value if name in self._means else np.empty(0, np.float32)
+
+    def merge(self, other: ElementQuality) -> None:
+        """Add what was gathered of the same element in later records."""
+        self.n_records += other.n_records
+        self.n_ticks = max(self.n_ticks, other.n_ticks)
+        self.n_pulses += other.n_pulses
+        self.pictures += other.pictures
+        self.by_record = [*self.by_record, *other.by_record][:MAX_BY_RECORD]
+        for name, mean in other._means.items():
+            self._means.setdefault(name, Mean()).merge(mean)
 
     def summary(self) -> dict[str, Any]:
         """What `evaluate` is told of the element besides the arrays."""
@@ -119,6 +161,7 @@ class ElementQuality:
             "channel_map": self.channel_map,
             "n_records": self.n_records,
             "n_ticks": self.n_ticks,
+            "n_pulses": self.n_pulses,
             "tick_ns": self.tick_ns,
             "planes": [
                 {"plane": plane.name, "first_channel": plane.first_channel, "first_row": plane.rows.start, "n_channels": plane.n_channels}
@@ -132,7 +175,7 @@ class ElementQuality:
         """Everything gathered, by name; see docs/reference/stages.md."""
         result: dict[str, NDArray[Any]] = {name: self._means[name].value for name in self._means}
         result["channels"] = self.channels
-        result["frequency_mhz"] = (np.arange(SPECTRUM_POINTS) + 0.5) / SPECTRUM_POINTS * 500.0 / self.tick_ns
+        result["frequency_mhz"] = (np.arange(SPECTRUM_POINTS) + 0.5) / SPECTRUM_POINTS * 500.0 / TICK_NS
         return result
 
     def _note(self, record: RecordId, ident: int, rms: NDArray[Any], absent: NDArray[np.bool_]) -> None:
@@ -156,12 +199,13 @@ class ElementQuality:
     def _spectra(self, samples: Samples, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Mean |FFT| of each plane's chosen channels over the root of the number of ticks: [planes, points]."""
         result = np.full((len(self.geometry.planes), SPECTRUM_POINTS), np.nan)
-        n_ticks = samples.shape[1]
+        # A length that is fast to transform, for a few ticks less.
+        n_ticks = samples.shape[1] // SPECTRUM_TICKS * SPECTRUM_TICKS or samples.shape[1]
         for index, plane in enumerate(self.geometry.planes):
             rows = np.flatnonzero(chosen[plane.rows])[::SPECTRUM_STEP] + plane.rows.start
             if len(rows) == 0:
                 continue
-            spectrum = np.abs(scipy.fft.rfft(samples[rows], axis=1)).mean(axis=0, dtype=np.float64)[1:] / np.sqrt(n_ticks)
+            spectrum = np.abs(scipy.fft.rfft(samples[rows, :n_ticks], axis=1)).mean(axis=0, dtype=np.float64)[1:] / np.sqrt(n_ticks)
             point = np.arange(len(spectrum)) * SPECTRUM_POINTS // max(len(spectrum), 1)
             count = np.bincount(point, minlength=SPECTRUM_POINTS)
             total = np.bincount(point, spectrum, minlength=SPECTRUM_POINTS)

@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-import zipfile
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from stages.frames import COMPRESSION_LEVEL
+from stages.npz import NpzWriter
 
 
-class QualityWriter:
-    """Writes arrays as they come. The file has its name only when it is complete; after an error nothing is left. A context manager."""
+class QualityWriter(NpzWriter):
+    """Writes the arrays of elements as they come."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._draft = path.with_name(path.name + ".tmp")
-        self._zip = zipfile.ZipFile(self._draft, "w", zipfile.ZIP_DEFLATED, compresslevel=COMPRESSION_LEVEL)
-
-    def __enter__(self) -> QualityWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
-        try:
-            self._zip.close()
-            if kind is None:
-                self._draft.replace(self._path)
-        finally:
-            self._draft.unlink(missing_ok=True)
-
-    def write(self, element: str, name: str, content: NDArray[Any]) -> None:
+    def add(self, element: str, name: str, content: NDArray[Any]) -> None:
         """Add the array `name` of `element`."""
-        with self._zip.open(f"{element}/{name}.npy", "w") as member:
-            npy.write_array(member, content, allow_pickle=False)
+        self.write(f"{element}/{name}", content)

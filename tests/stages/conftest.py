@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from dune_prompt.records import Assignment, InputFile, Report
 from stages import job
+from stages.nf_sp import channel_noise, pedestal, resampling
 from stages.rawdata.metadata import record_of
 from stages.rawdata.writer import FileSpec, RecordContent, write_raw_file
 from stages.stage import Payload
@@ -31,6 +32,13 @@ class TwoBoards:
     adc: NDArray[np.uint16]
     channels: NDArray[np.int32]
     gauss: NDArray[np.float32]
+
+    def waveforms(self) -> NDArray[np.float32]:
+        """Waveforms around 0 at ticks of 500 ns, noise not filtered."""
+        _, samples = pedestal.measure(self.adc, None)
+        resampled = resampling.resample(samples, resampling.grid(samples.shape[1], 512.0))
+        channel_noise.centre_and_measure(resampled, None)
+        return resampled
 
 
 @pytest.fixture(scope="session")

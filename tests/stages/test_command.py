@@ -53,7 +53,8 @@ def test_the_exit_code_is_the_stages(raw_file: Path, tmp_path: Path, capsys: pyt
     ("arguments", "message"),
     [
         (["reco"], "no stage 'reco'"),
-        (["nf_sp", "--payload", "larsoft"], "this version has numpy and noop"),
+        (["nf_sp", "--payload", "magic"], "there are numpy, noop"),
+        (["nf_sp", "--cpus", "0"], "stages.nf_sp.cpus 0"),
         (["nf_sp", "--gain", "10"], "14 or 7.8"),
         (["evaluate", "--earlier", "nf_sp"], "give the stage and the file"),
     ],

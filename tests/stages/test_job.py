@@ -163,3 +163,12 @@ def test_stages_that_are_not_of_the_assignment_are_left_out(tmp_path: Path, raw_
 def test_wrong_arguments_are_a_wrong_setting(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert job.main(arguments, PAYLOAD) == 30
     assert message in capsys.readouterr().err
+
+
+def test_progress_is_told_in_lines_but_not_too_many(capsys: pytest.CaptureFixture[str]) -> None:
+    say = job.progress_lines(0.0)
+    say(1, 20)
+    say(2, 20)
+    silent = job.progress_lines(60.0)
+    silent(3, 20)
+    assert capsys.readouterr().err == "1 of 20 trigger records\n2 of 20 trigger records\n"

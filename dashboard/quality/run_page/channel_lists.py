@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from dashboard.dqm.record_file import Record, planes_of
 from stages.evaluate.planes import HIGH_ABOVE_ADC, LOW_BELOW_ADC
-from stages.nf_sp.pedestal import DEAD_BELOW_ADC, NOISY_ABOVE_ADC, REFERENCE_GAIN
+from stages.nf_sp.channel_noise import NOISY_ABOVE_ADC, QUIET_BELOW_ADC
+from stages.nf_sp.pedestal import REFERENCE_GAIN
 
 Kind = Literal["missing", "dead", "noisy", "low", "high"]
 KINDS: tuple[Kind, ...] = ("missing", "dead", "noisy", "low", "high")
@@ -62,7 +63,7 @@ def channel_lists(plane: Mapping[str, Any], gain_mv_per_fc: float | None) -> lis
 
 def _limits(gain_mv_per_fc: float | None) -> tuple[float, float]:
     scale = (gain_mv_per_fc or REFERENCE_GAIN) / REFERENCE_GAIN
-    return DEAD_BELOW_ADC * scale, NOISY_ABOVE_ADC * scale
+    return QUIET_BELOW_ADC * scale, NOISY_ABOVE_ADC * scale
 
 
 def _kinds(plane: Mapping[str, Any], gain_mv_per_fc: float | None) -> Iterator[tuple[int, list[Kind]]]:

@@ -79,7 +79,7 @@ def write(tmp_path: Path) -> Write:
     }
     with QualityWriter(tmp_path / "q.npz") as file:
         for ident in (1, 2):
-            file.write("P02NL", f"picture_{ident}", np.ones((4, 30), np.int8))
+            file.add("P02NL", f"picture_{ident}", np.ones((4, 30), np.int8))
     payload = Payload("pdhd-prompt", "v1", "pdhd", "0" * 64, "0.1", {}, {})
     context = StageContext("evaluate", payload, "01J0", InputFile("np04hd.hdf5", ()), {}, tmp_path)
 

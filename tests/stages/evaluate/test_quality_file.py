@@ -16,10 +16,10 @@ from stages.nf_sp.quality_file import QualityWriter
 
 def write(path: Path) -> None:
     with QualityWriter(path) as file:
-        file.write("P02NL", "picture_1_W_raw", np.arange(12, dtype=np.int8).reshape(3, 4))
-        file.write("P02NL", "picture_flat", np.zeros(3, np.int8))
+        file.add("P02NL", "picture_1_W_raw", np.arange(12, dtype=np.int8).reshape(3, 4))
+        file.add("P02NL", "picture_flat", np.zeros(3, np.int8))
         for element in ("P02SU", "P02NL"):
-            file.write(element, "pedestal", np.array([9000.0, np.nan], np.float32))
+            file.add(element, "pedestal", np.array([9000.0, np.nan], np.float32))
 
 
 def test_arrays_are_read_by_element_and_images_one_by_one(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_every_picture_of_the_record_is_an_output_and_shows_its_plane(chain: Any
         assert not outputs[picture["name"]].declared
         assert (picture["record"], picture["sequence"]) == (5, 0)
         assert picture["ticks_per_pixel"] == 1
-        assert (picture["n_ticks"], picture["tick_ns"]) == ((655, 500.0) if picture["kind"] == "sp" else (640, 512.0))
+        assert (picture["n_ticks"], picture["tick_ns"]) == ((640, 512.0) if picture["kind"] == "raw" else (655, 500.0))
         with Image.open(chain.folder / picture["name"]) as image:
             assert image.size == (picture["n_channels"], picture["n_ticks"])
     assert {(picture["plane"], picture["kind"]) for picture in content["pictures"]} == {(p, k) for p in "UVW" for k in ("raw", "nf", "sp")}

@@ -24,7 +24,7 @@ def test_images_of_each_plane_go_into_the_file_and_the_element_says_what_they_ar
     noise_adc = np.repeat([10.0, 20.0], 80).astype(np.float32)
     with QualityWriter(tmp_path / "q.npz") as file:
         images = RecordImages(element, file, RecordId(17, 2), 4, ticks_per_pixel=10, noise_adc=noise_adc)
-        images.take_waveforms("nf", samples)
+        images.take_waveforms("nf", samples, 512.0)
         images.take_charge("sp", electrons)
     assert [(one["plane"], one["kind"], one["limit"]) for one in element.pictures] == [
         ("U", "nf", 80.0),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.nf_sp import charge, deconvolution, gain, pedestal, response
+from stages.nf_sp import gain, resampling, response, signal_processing
 from stages.nf_sp.geometry import geometry_of
 
 GAIN_MV_PER_FC = 14.0
@@ -22,7 +22,7 @@ def pulses(n_electrons: float, n_channels: int = 160, tick_ns: float = 512.0, be
         time_ns = begin_ns + 3_000.0 * channel
         first = round(time_ns / tick_ns) - 4
         samples[channel, first : first + 9] = shape / shape.sum() * area_adc_us / (tick_ns * 1e-3)
-        first = round(time_ns / deconvolution.TICK_NS) - 4
+        first = round(time_ns / resampling.TICK_NS) - 4
         electrons[channel, first : first + 9] = shape / shape.sum() * n_electrons
     return samples, electrons
 
@@ -83,9 +83,7 @@ def test_the_nominal_pulse_is_the_response_of_a_collection_wire() -> None:
 
 
 def test_signal_processing_keeps_its_gain_on_a_simulated_event(two_boards: Any) -> None:
-    _, samples = pedestal.measure(two_boards.adc, None)
-    geometry = geometry_of("pdhd", "P02NL", two_boards.channels[-96:])
-    on = deconvolution.grid(samples.shape[1], 512.0)
-    waveforms = samples[-96:]
-    electrons = charge.of_plane(waveforms, geometry.planes[0], on, GAIN_MV_PER_FC)
-    assert gain.sp_gain(waveforms, electrons, 512.0, GAIN_MV_PER_FC) == pytest.approx(1, abs=0.05)
+    plane = geometry_of("pdhd", "P02NL", two_boards.channels).planes[2]
+    waveforms = two_boards.waveforms()[plane.rows]
+    charge = signal_processing.of_plane(waveforms, np.zeros(waveforms.shape, bool), plane, GAIN_MV_PER_FC)
+    assert gain.sp_gain(waveforms, charge.gauss, resampling.TICK_NS, GAIN_MV_PER_FC) == pytest.approx(1, abs=0.05)

@@ -1,4 +1,4 @@
-"""Pedestals, noise and health of channels."""
+"""Pedestals and noise of channels."""
 
 from __future__ import annotations
 
@@ -46,18 +46,3 @@ def test_the_noise_is_not_bound_to_whole_counts(sigma: float) -> None:
     adc = np.rint(9400.3 + sigma * np.random.default_rng(0).standard_normal((4, 50000))).astype(np.uint16)
     found, _ = pedestal.measure(adc, None)
     assert found.sigma == pytest.approx(sigma, rel=0.015)
-
-
-@pytest.mark.parametrize(("gain", "scale"), [(14.0, 1.0), (7.8, 7.8 / 14)])
-def test_dead_and_noisy_channels_are_told_at_both_gains(gain: float, scale: float) -> None:
-    random = np.random.default_rng(0)
-    sigma = np.array([0.0, 9, 11, 14, 49, 51]) * scale
-    adc = np.rint(9400 + sigma[:, None] * random.standard_normal((6, 20000))).astype(np.uint16)
-    hidden = np.zeros(adc.shape, bool)
-    hidden[3] = True
-    found, _ = pedestal.measure(adc, hidden)
-    health = pedestal.classify(found, gain)
-    assert health.dead.tolist() == [True, True, False, False, False, False]
-    assert health.noisy.tolist() == [False, False, False, False, False, True]
-    assert health.absent.tolist() == [False, False, False, True, False, False]
-    assert health.good.tolist() == [False, False, True, False, True, False]

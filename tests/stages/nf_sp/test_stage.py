@@ -11,19 +11,18 @@ import h5py
 import numpy as np
 import pytest
 
-from dune_prompt.errors import ConfigError
 from dune_prompt.records import FileRecord, Report, read_json
 from stages.frames import FrameFile, FrameKey
-from stages.nf_sp import deconvolution
-from stages.nf_sp.stage import Parameters
+from stages.nf_sp import resampling
 from stages.rawdata.reader import RawFile
+from stages.stage import StageContext
 
 Walk = Callable[..., tuple[Report, int]]
 
 
 def test_all_frames_of_all_records_are_written(chain: Any) -> None:
     with FrameFile(chain.path("_gauss.npz")) as file:
-        assert file.keys == (FrameKey("gauss1", 1), FrameKey("gauss1", 2))
+        assert file.keys == tuple(FrameKey(tag, ident) for ident in (1, 2) for tag in ("gauss1", "wiener1"))
         for key in file.keys:
             header = file.header(key)
             assert np.array_equal(header.channels, np.arange(2560, 5120))
@@ -41,10 +40,10 @@ def test_the_filtered_waveforms_are_kept_on_request(chain: Any, raw_file: Path) 
     with FrameFile(chain.path("_nf.npz")) as file, RawFile.open(raw_file) as raw:
         key = file.keys[0]
         assert key == FrameKey("raw1", 1)
-        assert file.header(key).tick_ns == 512.0
+        assert file.header(key).tick_ns == 500.0
         filtered = np.concatenate(list(file.rows(key)))
         adc = raw.block(raw.records[0], "P02NL").adc
-    assert filtered.shape == adc.shape
+    assert filtered.shape == (len(adc), 655)
     assert np.median(filtered) == pytest.approx(0, abs=0.5)
     assert filtered[100].std() == pytest.approx(adc[100].std(), rel=0.1)
 
@@ -105,7 +104,7 @@ def test_a_record_without_tpc_data_is_left_out_and_reported(walk: Walk, copy_of:
     assert report.stages[0].metrics["unusable_because"] == "record: no TPC data"
     output = report.stages[0].outputs[0].name
     with FrameFile(tmp_path / "out" / output) as file:
-        assert file.keys == (FrameKey("gauss1", 2),)
+        assert file.keys == (FrameKey("gauss1", 2), FrameKey("wiener1", 2))
     sidecar = read_json(tmp_path / "out" / f"{output}.json")
     assert sidecar["metadata"]["core.events"] == [7]
     assert sidecar["metadata"]["dune.trigger_records"] == [5, 7]
@@ -157,25 +156,6 @@ def test_a_file_of_another_detector_is_a_wrong_setting(walk: Walk) -> None:
     assert "a file of pdhd, but campaign pdhd-prompt is for pdvd" in str(report.stages[0].message)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"payload": "larsoft"}, "payload 'larsoft': this version has numpy and noop"),
-        ({"gain_mV_per_fC": 10}, "gain_mV_per_fC 10: the electronics has 14 or 7.8"),
-        ({"gain_mV_per_fC": "14"}, "gain_mV_per_fC '14'"),
-        ({"keep": "nf"}, "keep 'nf': a list of nf"),
-        ({"keep": ["sp"]}, "keep"),
-    ],
-)
-def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        Parameters.of(settings)
-
-
-def test_settings_that_belong_to_the_engine_are_let_pass() -> None:
-    assert Parameters.of({"memory": 3_000_000_000, "lifetime": 7200.0, "gain_mV_per_fC": 7.8}).gain_mv_per_fc == 7.8
-
-
 def test_protodune_vd_is_processed_and_marked(shared_data: Path, tmp_path: Path) -> None:
     from stages import job
     from stages.stage import Payload
@@ -187,6 +167,51 @@ def test_protodune_vd_is_processed_and_marked(shared_data: Path, tmp_path: Path)
     assert exit_code == 0, report
     assert report.stages[0].metrics["validated"] is False
     with FrameFile(tmp_path / report.stages[0].outputs[0].name) as file:
-        assert [key.tag for key in file.keys] == ["gauss4", "gauss2"]
-        bottom, top = (file.header(key).n_ticks for key in file.keys)
-        assert (bottom, top) == (deconvolution.grid(512, 512.0).n_out, deconvolution.grid(512, 500.0).n_out)
+        assert [key.tag for key in file.keys] == ["gauss4", "wiener4", "gauss2", "wiener2"]
+        bottom, top = (file.header(key).n_ticks for key in file.keys if key.tag.startswith("gauss"))
+        assert (bottom, top) == (resampling.grid(512, 512.0).n_out, resampling.grid(512, 500.0).n_out)
+
+
+def test_two_processes_make_what_one_makes(walk: Walk, tmp_path: Path) -> None:
+    reports = {}
+    for cpus in (1, 2):
+        report, exit_code = walk("nf_sp", settings={"nf_sp": {"cpus": cpus, "keep": ["nf"]}}, folder=f"cpus{cpus}")
+        assert exit_code == 0, report
+        reports[cpus] = report.stages[0]
+    assert [one.name for one in reports[1].outputs] == [two.name for two in reports[2].outputs]
+    assert sorted(path.name for path in (tmp_path / "cpus2").iterdir()) == sorted(path.name for path in (tmp_path / "cpus1").iterdir())
+    for output in reports[1].outputs:
+        if output.name.endswith(".npz"):
+            one, two = (np.load(tmp_path / f"cpus{cpus}" / output.name) for cpus in (1, 2))
+            assert set(one.files) == set(two.files)
+            assert all(np.array_equal(one[name], two[name], equal_nan=True) for name in one.files)
+    numbers = [{key: value for key, value in reports[cpus].metrics.items() if "_s" not in key and "rss" not in key} for cpus in (1, 2)]
+    assert numbers[0] == numbers[1]
+
+
+def test_progress_is_told_record_by_record(raw_file: Path, tmp_path: Path) -> None:
+    from stages.nf_sp import numpy_payload
+    from tests.stages.conftest import assignment_of, payload_of
+
+    told: list[tuple[int, int]] = []
+    assignment = assignment_of(raw_file, tmp_path, "nf_sp")
+    context = StageContext(
+        "nf_sp", payload_of({}), "attempt", assignment.raw, {}, tmp_path, progress=lambda done, of: told.append((done, of))
+    )
+    numpy_payload.run(context)
+    assert told == [(1, 2), (2, 2)]
+
+
+def test_an_unknown_payload_is_a_wrong_setting(walk: Walk) -> None:
+    report, exit_code = walk("nf_sp", settings={"nf_sp": {"payload": "magic"}})
+    assert exit_code == 30
+    assert "stages.nf_sp.payload 'magic': there are numpy, noop" in str(report.stages[0].message)
+
+
+def test_a_response_that_is_not_there_is_a_wrong_setting(walk: Walk, tmp_path: Path) -> None:
+    for cpus in (1, 2):
+        settings = {"nf_sp": {"response": str(tmp_path / "none.npz"), "cpus": cpus}}
+        report, exit_code = walk("nf_sp", settings=settings, folder=f"f{cpus}")
+        assert exit_code == 30
+        assert "stages.nf_sp.response" in str(report.stages[0].message)
+        assert list((tmp_path / f"f{cpus}").iterdir()) == []
