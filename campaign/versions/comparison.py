@@ -7,10 +7,9 @@ the record itself lies by now. What is not there (no upload to this installation
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -18,16 +17,16 @@ import sqlalchemy as sa
 
 from campaign.definition import FINAL_STAGE
 from campaign.layout import CHAIN
-from campaign.ledger import attempts as ledger_attempts
 from campaign.ledger import tasks as ledger_tasks
 from campaign.ledger import versions as ledger_versions
 from campaign.ledger.tables import attempt_table, task_table
 from campaign.ledger.tasks import chunks
 from campaign.ledger.versions import Version
 from campaign.states import AttemptState, TaskState
+from campaign.versions.charge import charge_lines
+from campaign.versions.outputs import output_files
 from campaign.versions.paired import Line, judged, line, share
 from campaign.versions.roles import Role
-from declare_daemon.journal import files_by_did
 from dune_prompt.errors import ConfigError
 from stages.evaluate.scalars import INDEX, PLANES, Scalars, unpack
 
@@ -94,8 +93,12 @@ def _change(item: Line) -> str:
     return f"{item.what} ({item.relative:+.1%})" if item.relative is not None else f"{item.what} ({item.old:g} -> {item.new:g})"
 
 
-def compare(connection: sa.Connection, name: str, new: str, old: str | None = None, *, tolerance: float = 0.05) -> Comparison:
+def compare(
+    connection: sa.Connection, name: str, new: str, old: str | None = None, *, tolerance: float = 0.05, frames: int = 0
+) -> Comparison:
     """Compare two versions of a campaign; without `old` the newest version before `new` that was not dropped.
+
+    Of the last `frames` files the charge is compared pixel by pixel too, where this machine can read it.
 
     Raises:
         ConfigError: there is no such version.
@@ -109,7 +112,8 @@ def compare(connection: sa.Connection, name: str, new: str, old: str | None = No
     else:
         (other,) = ledger_versions.find(connection, name, old)
     both = _both(connection, mine, other)
-    lines = _quality(connection, mine, other, both) + _performance(connection, mine, other, both) + _failures(connection, mine, other)
+    lines = _quality(connection, mine, other, both) + charge_lines(connection, mine, other, both, frames)
+    lines += _performance(connection, mine, other, both) + _failures(connection, mine, other)
     return Comparison(name, other.version, new, len(both), tolerance, tuple(judged(lines, tolerance)))
 
 
@@ -151,7 +155,7 @@ def _values(connection: sa.Connection, version: Version, dids: Sequence[str]) ->
         for did, elements, block in connection.execute(sa.select(_dqm.c.input_did, _dqm.c.elements, _dqm.c.scalars).where(*mine)):
             found[did] = _of_block(unpack(block, len(elements)))
     missing = [did for did in dids if did not in found][:MOST_READ]
-    for did, path in _record_files(connection, version, missing):
+    for did, path in output_files(connection, version, missing, FINAL_STAGE, ".json"):
         try:
             found[did] = _by_plane(json.loads(path.read_text()))
         except (OSError, ValueError, KeyError, TypeError):
@@ -181,25 +185,6 @@ def _by_plane(record: Mapping[str, Any]) -> Values:
             if values:
                 found[key, name] = sum(values) if is_count else median(values)
     return found
-
-
-def _record_files(connection: sa.Connection, version: Version, dids: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """Where the committed records of these inputs are now, as this machine sees it."""
-    c = task_table.c
-    inputs: dict[int, str] = {}
-    for part in chunks(sorted(dids)):
-        rows = connection.execute(sa.select(c.input_id, c.input_did).where(c.campaign_id == version.id, c.input_did.in_(part)).distinct())
-        inputs |= {row.input_id: row.input_did for row in rows}
-    names = {
-        output.name: inputs[input_id]
-        for input_id, stages in ledger_attempts.committed(connection, inputs).items()
-        if FINAL_STAGE in stages
-        for output in stages[FINAL_STAGE].outputs
-        if output.declared and output.name.endswith(".json")
-    }
-    namespace = ledger_versions.namespace_of(connection, version)
-    for did, file in files_by_did(connection, [f"{namespace}:{name}" for name in names]).items():
-        yield names[did.partition(":")[2]], Path(file.path)
 
 
 def _performance(connection: sa.Connection, new: Version, old: Version, dids: Sequence[str]) -> list[Line]:

@@ -21,8 +21,9 @@ def canary() -> None:
 @click.argument("version")
 @click.option("--with", "other", help="the version it is compared with; default: the one before it")
 @click.option("--more-than", type=float, default=5.0, show_default=True, help="differences above so many percent count")
-def compare(site_path: Path, as_json: bool, name: str, version: str, other: str | None, more_than: float) -> None:
-    """Compare VERSION of campaign NAME with another: data quality and jobs, over the files both have processed."""
+@click.option("--frames", type=click.IntRange(0), default=3, show_default=True, help="files whose charge is compared pixel by pixel")
+def compare(site_path: Path, as_json: bool, name: str, version: str, other: str | None, more_than: float, frames: int) -> None:
+    """Compare VERSION of campaign NAME with another: data quality, charge and jobs, over the files both have processed."""
     import json
     from dataclasses import asdict
 
@@ -33,7 +34,7 @@ def compare(site_path: Path, as_json: bool, name: str, version: str, other: str 
     store = open_store(load_site(site_path).store_url)
     try:
         with store.read() as connection:
-            found = compare_versions(connection, name, version, other, tolerance=more_than / 100)
+            found = compare_versions(connection, name, version, other, tolerance=more_than / 100, frames=frames)
     finally:
         store.close()
     if as_json:

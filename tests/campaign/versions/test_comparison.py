@@ -19,9 +19,11 @@ from campaign.ledger.tasks import Move
 from campaign.states import TaskState
 from campaign.versions.comparison import Comparison, compare
 from campaign.versions.paired import Line, judged, line, share, sign_test
+from declare_daemon.journal.tables import file_table
 from dune_prompt.errors import ConfigError
 from dune_prompt.store import metadata
 from stages.evaluate.scalars import INDEX, PLANES, SCALARS
+from stages.frames import FrameHeader, FrameKey, FrameWriter
 from tests.campaign.two_versions import NOW, TwoVersions
 
 CANARY = "inputs: {from_run: 1}\ncanary: {last: 1000}"
@@ -179,6 +181,38 @@ def test_a_version_is_not_compared_with_a_dropped_one_unless_asked(tmp_path: Pat
         with pytest.raises(ConfigError, match="prompt v2: there is no version before it to compare it with"):
             ask(house)
         assert ask(house, "v1").old == "v1"
+
+
+def test_the_charge_of_a_few_files_is_compared_pixel_by_pixel(tmp_path: Path) -> None:
+    with TwoVersions.open(tmp_path, v2=CANARY) as house:
+        dids = house.arrive(4)
+        house.take_in()
+        for version in ("v1", "v2"):
+            house.process(version, dids, record=record())
+        charge = {"v1": np.zeros((800, 50), np.float32)}
+        charge["v1"][:, 10:20] = 1000
+        charge["v2"] = charge["v1"].copy()
+        charge["v2"][::2, 10:15] = 0
+        for version, rows in charge.items():
+            for path in house.values(sa.select(file_table.c.path).where(file_table.c.name.like(f"%_{version}_gauss.npz"))):
+                with FrameWriter(Path(path)) as file:
+                    channels = np.arange(2560, 3360, dtype=np.int32)
+                    file.write(FrameHeader(FrameKey("gauss1", 1), channels, 50, 0.0, 500.0), [rows])
+        found = ask(house, frames=3)
+        pixels = by_name(found, "charge pixel by pixel U")
+        assert (pixels.files, pixels.old) == (3, 1.0)
+        assert pixels.new == pytest.approx(np.corrcoef(charge["v1"].ravel(), charge["v2"].ravel())[0, 1])
+        assert by_name(found, "charge in frames U").relative == pytest.approx(-0.25)
+        assert not any(item.what.startswith("charge") for item in ask(house).lines)
+
+
+def test_a_frame_file_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+    with TwoVersions.open(tmp_path, v2=CANARY) as house:
+        dids = house.arrive(2)
+        house.take_in()
+        for version in ("v1", "v2"):
+            house.process(version, dids, record=record())  # ten bytes each: no frame file
+        assert not any(item.what.startswith("charge") for item in ask(house, frames=3).lines)
 
 
 def ask(house: TwoVersions, old: str | None = None, **more: Any) -> Comparison:
