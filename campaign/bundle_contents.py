@@ -34,7 +34,13 @@ NEWEST_GLIBC = (2, 34)
 FRAME = ("__init__.py", "checksum.py", "errors.py", "process.py", "records.py")
 ALWAYS = ("zlib-ng",)
 ARRAYS = ("numpy", "h5py", "pillow")
-OF_PAYLOAD: Mapping[str, tuple[str, ...]] = {"noop": (), "numpy": (*ARRAYS, "scipy")}
+OF_PAYLOAD: Mapping[str, tuple[str, ...]] = {
+    "noop": (),
+    "numpy": (*ARRAYS, "scipy"),
+    "wirecell": (*ARRAYS, "scipy"),
+    "larsoft": (),
+    "command": ("numpy",),
+}
 OF_TARGET: Mapping[str, tuple[str, ...]] = {"own": ("requests", "urllib3", "certifi", "idna", "charset-normalizer"), "directory": ()}
 
 # No program needs these where it runs.

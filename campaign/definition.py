@@ -68,10 +68,60 @@ class StageLimits(Strict):
     disk: SizeBytes = Field(20 * 10**9, description="scratch space a job of the stage is given")
 
 
+FhiclPath = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*|\[[0-9]+\])*$")]
+
+
+class CommandSettings(Strict):
+    """The payload command: a program of your own."""
+
+    run: tuple[str, ...] = Field(
+        min_length=1, description="the program and its arguments; {input}, {output}, {report}, {detector}, {gain}, {cpus} are filled in"
+    )
+    outputs: dict[str, str] = Field(min_length=1, description="what it makes: a name for each output, and the pattern of its file")
+    environment: dict[str, str] = Field({}, description="variables the program sees besides PATH, HOME, TMPDIR and LANG")
+    timeout: DurationS = Field(3600.0, gt=0, description="a program that runs longer is ended")
+
+
+class LarsoftSettings(Strict):
+    """The payload larsoft: DUNE's LArSoft."""
+
+    setup: str = Field(
+        "/cvmfs/dune.opensciencegrid.org/products/dune/setup_dune.sh", pattern=r"^/[^\x00\n]+$", description="script that is sourced first"
+    )
+    release: str = Field(pattern=r"^v[A-Za-z0-9_]+$", description="release of dunesw, such as v09_91_02d01")
+    qualifiers: str = Field("e26:prof", pattern=r"^[A-Za-z0-9:]+$", description="its qualifiers")
+    fcl: str = Field(pattern=r"^[A-Za-z0-9_.-]+\.fcl$", description="job file")
+    overrides: dict[FhiclPath, Any] = Field({}, description="parameters of the job file that are changed: path and value")
+    elec_gain_path: FhiclPath | None = Field(None, description="path of the parameter that gets gain_mV_per_fC")
+    what: str = Field("reco_stage1", pattern=r"^[a-z0-9_]{1,40}$", description="what the output is called in file names")
+    container: str | None = Field(None, description="image that apptainer runs it in; none: as it is on the worker")
+    bind: tuple[str, ...] = Field((), description="folders the container sees besides those of the job")
+    stream: bool = Field(False, description="read an input at root:// over the network instead of copying it")
+    timeout: DurationS = Field(7200.0, gt=0, description="a lar that runs longer is ended")
+
+
+class WirecellSettings(Strict):
+    """The payload wirecell: the Wire-Cell Toolkit."""
+
+    program: str = Field("wire-cell", description="its name on the PATH, or its path")
+    path: tuple[str, ...] = Field((), description="folders of its configuration and data (WIRECELL_PATH); none: the environment's")
+    setup: str | None = Field(None, pattern=r"^/[^\x00\n]+$", description="script that is sourced first, as for CVMFS")
+    container: str | None = Field(None, description="image that apptainer runs it in; none: as it is on the worker")
+    bind: tuple[str, ...] = Field((), description="folders the container sees besides those of the job")
+    l1sp: bool = Field(False, description="the L1SP fit of unipolar signals on U and V after signal processing")
+    timeout: DurationS = Field(7200.0, gt=0, description="a wire-cell that runs longer is ended")
+
+
 class NfSpSettings(StageLimits):
     """Noise filtering and signal processing."""
 
-    payload: Literal["numpy", "noop"] = Field("numpy", description="numpy: the embedded payload; noop: nothing, to measure the engine")
+    payload: Literal["numpy", "wirecell", "larsoft", "command", "noop"] = Field(
+        "numpy",
+        description="numpy: the embedded payload; wirecell, larsoft: those programs; command: one of your own; noop: nothing, to measure",
+    )
+    wirecell: WirecellSettings | None = Field(None, description="for payload wirecell; default: its defaults")
+    larsoft: LarsoftSettings | None = Field(None, description="for payload larsoft")
+    command: CommandSettings | None = Field(None, description="for payload command")
     seconds: float = Field(0.0, ge=0, le=3600, description="how long the noop payload takes")
     gain_mV_per_fC: float = Field(14.0, description="gain of the cold electronics: 14.0 or 7.8")  # noqa: N815 - the unit's name
     keep: tuple[Literal["nf"], ...] = Field((), description="nf: also keep the noise-filtered frame")
@@ -87,6 +137,15 @@ class NfSpSettings(StageLimits):
         if gain not in (14.0, 7.8):
             raise ValueError("the cold electronics have 14.0 or 7.8 mV/fC")
         return gain
+
+    @model_validator(mode="after")
+    def _settings_of_the_payload(self) -> Self:
+        for name in ("wirecell", "larsoft", "command"):
+            if getattr(self, name) is not None and self.payload != name:
+                raise ValueError(f"{name} is set, but the payload is {self.payload}")
+        if self.payload in {"larsoft", "command"} and getattr(self, self.payload) is None:
+            raise ValueError(f"payload {self.payload} needs its settings, {self.payload}: {{…}}")
+        return self
 
 
 class DeclareSettings(StageLimits):

@@ -10,11 +10,13 @@ from campaign.layout import Step, steps_of
 from dune_prompt import __version__
 from stages.stage import Payload
 from templates import render
+from templates.payloads import payload_files
 
 
 def payload_of(file: CampaignFile) -> Payload:
     """What the stages are told about the campaign."""
     settings = file.settings
+    stages = settings.stages.model_dump(mode="json")
     return Payload(
         campaign=settings.campaign,
         version=settings.version,
@@ -22,7 +24,8 @@ def payload_of(file: CampaignFile) -> Payload:
         file_hash=file.file_hash,
         code_version=__version__,
         outputs=settings.outputs.model_dump(mode="json", include={"namespace", "data_tier"}),
-        stages=settings.stages.model_dump(mode="json"),
+        stages=stages,
+        files=payload_files(settings.detector, stages["nf_sp"]),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -33,30 +34,35 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     check: bool = True,
+    log: Path | None = None,
 ) -> Completed:
     """Run `command` in a process group of its own and wait at most `timeout_s` seconds.
 
-    The whole group is killed at the limit, so that a child holding the pipes cannot hold us too.
+    The whole group is killed at the limit, so that a child holding the pipes cannot hold us too. With `log` what it prints goes into that
+    file, and none of it into memory; such a command also ends when this process ends, whatever ends it.
 
     Raises:
         ConfigError: the program is not installed.
         CommandError: it did not end in time or, with `check`, ended with another code than 0.
     """
     argv = tuple(command)
-    try:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            env=None if env is None else dict(env),
-            cwd=cwd,
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        raise ConfigError(f"{argv[0]} is not installed or not on the PATH") from None
+    with contextlib.ExitStack() as stack:
+        output = subprocess.PIPE if log is None else stack.enter_context(log.open("ab"))
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                text=True,
+                errors="replace",
+                env=None if env is None else dict(env),
+                cwd=cwd,
+                start_new_session=True,
+                preexec_fn=None if log is None else _end_with_parent,
+            )
+        except (FileNotFoundError, PermissionError):
+            raise ConfigError(f"{argv[0]} is not installed or not on the PATH") from None
     try:
         stdout, stderr = process.communicate(stdin, timeout=timeout_s)
     except subprocess.TimeoutExpired:
@@ -69,8 +75,13 @@ def run(
         process.wait()
         raise
     if check and process.returncode != 0:
-        raise CommandError(argv, process.returncode, stdout, stderr, f"exit code {process.returncode}")
-    return Completed(argv, process.returncode, stdout, stderr)
+        raise CommandError(argv, process.returncode, stdout or "", stderr or "", f"exit code {process.returncode}")
+    return Completed(argv, process.returncode, stdout or "", stderr or "")
+
+
+def _end_with_parent() -> None:
+    # The kernel's PR_SET_PDEATHSIG: a process group of its own outlives the one that started it, even when that is killed.
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def kill_group(pid: int) -> None:

@@ -33,6 +33,12 @@ def derived_name(context: StageContext, what: str, extension: str) -> str:
     return check_name(f"{stem}_{context.payload.campaign}_{context.payload.version}_{what}.{extension}")
 
 
+def workflow_of(context: StageContext) -> dict[str, Any]:
+    """What made a file: the attempt, the campaign file, this code. Payloads add the versions of their programs."""
+    payload = context.payload
+    return {"attempt": context.attempt, "campaign_file_sha256": payload.file_hash, "code_version": payload.code_version}
+
+
 def write_sidecar(
     context: StageContext, name: str, *, what: str, data_tier: str, file_format: str, extra: dict[str, Any] | None = None
 ) -> None:
@@ -52,7 +58,7 @@ def write_sidecar(
         "dune.campaign": payload.campaign,
         "dune.config_file": f"{payload.campaign}.yaml",
         "dune.output_status": "recorded",
-        "dune.workflow": {"attempt": context.attempt, "campaign_file_sha256": payload.file_hash, "code_version": payload.code_version},
+        "dune.workflow": workflow_of(context),
         "retention.status": "active",
     }
     namespace = str(payload.outputs["namespace"])

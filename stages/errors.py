@@ -11,6 +11,12 @@ class InputAwayError(TransientError):
     error_class = "input"
 
 
+class TimeLimitError(TransientError):
+    """A program of the payload did not end in the time it is given."""
+
+    error_class = "time_limit"
+
+
 class SiteError(TransientError):
     """The worker or its site cannot do the job: no room, a missing program, no access."""
 

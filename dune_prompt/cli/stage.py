@@ -31,7 +31,13 @@ def command() -> None:
 @click.option("--input", "raw", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, help="the raw file")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="folder for the outputs")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="where the report goes  [default: OUTPUT/report.json]")
-@click.option("--payload", default="numpy", show_default=True, help="payload of nf_sp: numpy or noop")
+@click.option("--payload", default="numpy", show_default=True, help="payload of nf_sp: numpy, wirecell or noop")
+@click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="a YAML file with the settings of nf_sp as in a campaign file, instead of --payload, --gain, --cpus, --response, --keep",
+)
 @click.option("--gain", type=float, default=14.0, show_default=True, help="gain of the cold electronics in mV/fC: 14.0 or 7.8")
 @click.option("--cpus", type=int, default=1, show_default=True, help="processes that nf_sp spreads the trigger records over")
 @click.option("--response", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="a response of the wires for nf_sp")
@@ -50,6 +56,7 @@ def run(
     output: Path,
     report: Path | None,
     payload: str,
+    settings_file: Path | None,
     gain: float,
     cpus: int,
     response: Path | None,
@@ -67,10 +74,13 @@ def run(
 
     Ends with the exit code of the stages: the report says why.
     """
+    from campaign.definition import NfSpSettings
     from dune_prompt import __version__
     from dune_prompt.records import write_json
+    from dune_prompt.settings import load_yaml
     from stages.job import by_hand, walk
     from stages.stage import STAGES, Payload
+    from templates.payloads import payload_files
 
     names = ALL if stages == "all" else tuple(stages.split(","))
     if dqm_dir is not None and "dqm_upload" not in names:
@@ -81,6 +91,16 @@ def run(
     if bad := [text for text in earlier if text.partition(":")[0] not in STAGES or not text.partition(":")[2]]:
         raise ConfigError(f"--earlier {bad[0]!r}: give the stage and the file, such as nf_sp:FILE")
     detector = detector or _detector_of(raw)
+    if settings_file is not None:
+        nf_sp = load_yaml(settings_file, NfSpSettings).model_dump(mode="json")
+    else:
+        nf_sp = {
+            "payload": payload,
+            "gain_mV_per_fC": gain,
+            "keep": list(keep),
+            "cpus": cpus,
+            "response": None if response is None else str(response.absolute()),
+        }
     told = Payload(
         campaign=campaign,
         version=version,
@@ -89,15 +109,10 @@ def run(
         code_version=__version__,
         outputs={"namespace": namespace or f"{detector.removeprefix('pd')}-protodune-det-reco", "data_tier": data_tier},
         stages={
-            "nf_sp": {
-                "payload": payload,
-                "gain_mV_per_fC": gain,
-                "keep": list(keep),
-                "cpus": cpus,
-                "response": None if response is None else str(response.absolute()),
-            },
+            "nf_sp": nf_sp,
             "dqm_upload": {"targets": [{"kind": "directory", "path": str(dqm_dir.absolute())}] if dqm_dir else []},
         },
+        files=payload_files(detector, nf_sp),
     )
     report_path = report or output / "report.json"
     assignment = by_hand(told, names, raw, output, report_path, [Path(text) for text in earlier])

@@ -119,6 +119,15 @@ class ElementQuality:
                     of_planes[index] = known.mean()
             self._add(name, of_planes)
 
+    def after_unseen(self, health: Health, record: RecordId, ident: int) -> None:
+        """Take note that waveforms were filtered where we could not see them: what is judged of them is not known."""
+        unknown = np.full(len(self.channels), np.nan)
+        self._add("rms_nf", unknown)
+        self._note(record, ident, unknown, health.absent)
+        self._add("spectrum_after", np.full((len(self.geometry.planes), SPECTRUM_POINTS), np.nan))
+        for name in _PER_PLANE:
+            self._add(name, np.full(len(self.geometry.planes), np.nan))
+
     def charge(self, samples: Samples, gauss: Samples, noise_e: Samples, clipped_e: Sequence[float], gain_mv_per_fc: float) -> None:
         """Take note of signal processing, which made `gauss` of the filtered `samples`.
 

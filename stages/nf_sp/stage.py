@@ -11,7 +11,13 @@ from typing import cast
 from dune_prompt.errors import ConfigError
 from stages.stage import Stage, StageContext, StageResult
 
-PAYLOADS = {"numpy": "stages.nf_sp.numpy_payload", "noop": "stages.nf_sp.noop"}
+PAYLOADS = {
+    "numpy": "stages.nf_sp.numpy_payload",
+    "wirecell": "stages.nf_sp.wirecell.payload",
+    "larsoft": "stages.nf_sp.larsoft.payload",
+    "command": "stages.nf_sp.command.payload",
+    "noop": "stages.nf_sp.noop",
+}
 
 
 def run(context: StageContext) -> StageResult:

@@ -256,3 +256,13 @@ def test_the_shell_script_is_ready_to_run(tmp_path: Path) -> None:
     assert path == tmp_path / "submission" / "job.sh"
     assert path.stat().st_mode & 0o777 == 0o755
     assert "sites=CERN\n" in path.read_text()
+
+
+def test_every_payload_of_the_campaign_file_has_its_libraries_named() -> None:
+    from typing import get_args
+
+    from campaign.bundle_contents import OF_PAYLOAD
+    from campaign.definition import NfSpSettings
+    from stages.nf_sp.stage import PAYLOADS
+
+    assert set(OF_PAYLOAD) == set(PAYLOADS) == set(get_args(NfSpSettings.model_fields["payload"].annotation))

@@ -50,7 +50,7 @@ def test_the_examples_of_the_documentation_load() -> None:
         ),
         (("version: v1", "version: v1\nlayout: fussed"), "c.yaml:6: layout: Input should be 'fused' or 'staged' (found 'fussed')"),
         (("version: v1", "version: v1\nretries: many"), "c.yaml:6: retries:"),
-        (("version: v1", "version: v1\nstages: {nf_sp: {payload: lardon}}"), "Input should be 'numpy' or 'noop' (found 'lardon')"),
+        (("version: v1", "version: v1\nstages: {nf_sp: {payload: lardon}}"), "'command' or 'noop' (found 'lardon')"),
         (("version: v1", "version: v1\nstages: {nf_sp: {gain_mV_per_fC: 5}}"), "the cold electronics have 14.0 or 7.8 mV/fC"),
         (("version: v1", "version: v1\ninputs: {from_run: 9, to_run: 2}"), "inputs.from_run (9) is after inputs.to_run (2)"),
         ((", data_tier: decoded-raw", ""), "c.yaml:6: outputs.data_tier: missing"),
@@ -68,6 +68,33 @@ def test_a_wrong_campaign_file_is_refused_with_file_line_and_key(tmp_path: Path,
     with pytest.raises(ConfigError) as refusal:
         load_campaign(write(tmp_path, GOOD.replace(*change)))
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("nf_sp", "message"),
+    [
+        ("{payload: magic}", "numpy"),
+        ("{payload: larsoft}", "payload larsoft needs its settings"),
+        ("{payload: numpy, command: {run: [a], outputs: {b: c}}}", "command is set, but the payload is numpy"),
+        ("{payload: larsoft, larsoft: {release: 'v1; x', fcl: a.fcl}}", "release"),
+        ("{payload: larsoft, larsoft: {release: v1, fcl: a.fcl, overrides: {'a b': 1}}}", "overrides"),
+        ("{payload: command, command: {run: [], outputs: {b: c}}}", "run"),
+        ("{response: relative.npz}", "response"),
+    ],
+)
+def test_the_settings_of_a_payload_are_checked(tmp_path: Path, nf_sp: str, message: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"{GOOD}stages: {{nf_sp: {nf_sp}}}\n")
+    with pytest.raises(ConfigError, match=message):
+        load_campaign(path)
+
+
+def test_what_is_rendered_for_a_payload_goes_into_its_script(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"{GOOD}stages: {{nf_sp: {{payload: larsoft, larsoft: {{release: v1, fcl: a.fcl}}}}}}\n")
+    payload = payload_of(load_campaign(path))
+    assert sorted(payload.files) == ["larsoft.fcl", "larsoft.sh"]
+    assert payload_of(load_campaign(EXAMPLES / "campaigns" / "pdhd-prompt.yaml")).files == {}
 
 
 @pytest.mark.parametrize(

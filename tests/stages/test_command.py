@@ -53,7 +53,7 @@ def test_the_exit_code_is_the_stages(raw_file: Path, tmp_path: Path, capsys: pyt
     ("arguments", "message"),
     [
         (["reco"], "no stage 'reco'"),
-        (["nf_sp", "--payload", "magic"], "there are numpy, noop"),
+        (["nf_sp", "--payload", "magic"], "there are numpy, wirecell"),
         (["nf_sp", "--cpus", "0"], "stages.nf_sp.cpus 0"),
         (["nf_sp", "--gain", "10"], "14 or 7.8"),
         (["evaluate", "--earlier", "nf_sp"], "give the stage and the file"),
@@ -70,3 +70,19 @@ def test_a_file_whose_name_tells_no_detector_needs_the_option(tmp_path: Path, ca
     (tmp_path / "raw.hdf5").write_bytes(os.urandom(10))
     assert run("nf_sp", "--input", str(tmp_path / "raw.hdf5"), "--output", str(tmp_path)) == 30
     assert "give --detector" in capsys.readouterr().err
+
+
+def test_a_payload_with_settings_of_its_own_takes_them_from_a_file(
+    raw_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "count"
+    program.write_text('#!/bin/sh\nwc -c < "$1" > "$2/size.txt"\n')
+    program.chmod(0o755)
+    settings = tmp_path / "nf_sp.yaml"
+    settings.write_text(f"payload: command\ncommand: {{run: [{program}, '{{input}}', '{{output}}'], outputs: {{size: size.txt}}}}\n")
+    assert run("nf_sp", "--settings", str(settings), "--input", str(raw_file), "--output", str(tmp_path / "out")) == 0
+    (made,) = (tmp_path / "out").glob("*_size.txt")
+    assert int(made.read_text()) == raw_file.stat().st_size
+    settings.write_text("payload: command\n")
+    assert run("nf_sp", "--settings", str(settings), "--input", str(raw_file), "--output", str(tmp_path / "out")) == 30
+    assert "payload command needs its settings" in capsys.readouterr().err

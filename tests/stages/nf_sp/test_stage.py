@@ -205,7 +205,7 @@ def test_progress_is_told_record_by_record(raw_file: Path, tmp_path: Path) -> No
 def test_an_unknown_payload_is_a_wrong_setting(walk: Walk) -> None:
     report, exit_code = walk("nf_sp", settings={"nf_sp": {"payload": "magic"}})
     assert exit_code == 30
-    assert "stages.nf_sp.payload 'magic': there are numpy, noop" in str(report.stages[0].message)
+    assert "stages.nf_sp.payload 'magic': there are numpy, wirecell, larsoft, command, noop" in str(report.stages[0].message)
 
 
 def test_a_response_that_is_not_there_is_a_wrong_setting(walk: Walk, tmp_path: Path) -> None:
