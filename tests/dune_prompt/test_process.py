@@ -58,3 +58,30 @@ def test_memory_is_summed_over_the_group() -> None:
         child.stdout.readline()
         assert group_rss_bytes({child.pid})[child.pid] > 50_000_000
         child.kill()
+
+
+def test_what_a_command_prints_can_go_into_a_file_and_not_into_memory(tmp_path: Path) -> None:
+    done = run(["sh", "-c", "echo out; echo err >&2; exit 3"], timeout_s=10, check=False, log=tmp_path / "log")
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", "")
+    assert (tmp_path / "log").read_text() == "out\nerr\n"
+
+
+def test_a_command_with_a_log_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    import subprocess
+
+    code = (
+        "from pathlib import Path; from dune_prompt.process import run;"
+        f"run(['sh', '-c', 'echo $$ > {tmp_path}/pid; exec sleep 60'], timeout_s=60, log=Path('{tmp_path}/log'))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], start_new_session=True) as parent:
+        for _ in range(200):
+            if (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip():
+                break
+            time.sleep(0.05)
+        parent.kill()
+    pid = int((tmp_path / "pid").read_text())
+    for _ in range(100):
+        if start_time(pid) is None:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the command outlives the process that started it")

@@ -145,3 +145,20 @@ def test_there_is_no_charge_under_a_mask(two_boards: TwoBoards) -> None:
     assert not charge.gauss[masked].any()
     assert not charge.wiener[masked].any()
     assert charge.gauss.any()
+
+
+@pytest.mark.parametrize("gain", [14.0, 7.8])
+def test_p02su_is_processed_with_v_as_its_collection_plane(two_boards: TwoBoards, gain: float) -> None:
+    """No reference: the waveforms of another APA on its channels, so that only what does not hang on the response can be checked."""
+    geometry = geometry_of("pdhd", "P02SU", two_boards.channels - 2560)
+    samples = two_boards.waveforms() * np.float32(gain / 14)
+    health, noise = noise_filter.measure(samples, None, np.zeros(len(samples), bool), geometry, gain)
+    filtered = noise_filter.clean(samples, None, health, noise, geometry, gain)
+    assert health.good.all()
+    assert not filtered.masked.any()
+    assert [one.rms_after < one.rms_before for one in filtered.common] == [True] * len(geometry.groups)
+    for plane in geometry.planes:
+        charge = signal_processing.of_plane(samples[plane.rows], filtered.masked[plane.rows], plane, gain)
+        assert np.isfinite(charge.gauss).all()
+        assert charge.gauss.any()
+        assert (charge.noise_e > 0).all()
