@@ -73,8 +73,8 @@ def save(figure: plt.Figure, name: str) -> None:
     folder.mkdir(exist_ok=True)
     path = folder / f"nf-sp-{name}.png"
     figure.savefig(path, dpi=110, metadata={"Software": None})
-    # A page loads them all: 64 colours look the same and take a third.
-    Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
+    # A page loads them all: 160 colours look the same and take half.
+    Image.open(path).convert("RGB").quantize(160).save(path, optimize=True)
 
 
 if __name__ == "__main__":

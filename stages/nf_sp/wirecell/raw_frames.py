@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from dune_prompt.errors import DataError
 from stages.displays import Displays
 from stages.nf_sp import masks, noise_filter, pedestal, resampling
-from stages.nf_sp.channel_noise import Health
 from stages.nf_sp.displays import RecordImages
 from stages.nf_sp.geometry import geometry_of
 from stages.nf_sp.part import DAQ_TICK_NS, Found, Problem
@@ -34,7 +33,6 @@ class Sent:
     channels: NDArray[np.int32]
     n_ticks: int
     time_ns: float
-    health: Health
     images: RecordImages | None
     missing: NDArray[np.int32]
 
@@ -116,7 +114,6 @@ def write(raw: RawFile, folder: Path, gain_mv_per_fc: float, displays: Displays,
                         block.channels,
                         on.n_out,
                         time_ns,
-                        health,
                         shown,
                         masks.ranges(block.channels, gaps if gaps is not None else np.zeros((len(samples), 1), np.bool_)),
                     )
